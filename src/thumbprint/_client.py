@@ -1,0 +1,334 @@
+"""The Thumbprint: one set of settings with all the parts that work together, and the public functions as methods."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import dataclasses
+import os
+import sys
+import time
+import weakref
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from . import _scope, capture
+from ._config import Delivery, Fallback, Settings, settings_from
+from ._feedback import feedback_from, said
+from ._log import warn
+from ._metrics import count, unwatch, watch
+from ._model import UNSET, Feedback, FlushResult, Item, LogRef, Outcome, Unset, Which
+from ._resolve import resolve
+from .delivery import Receipt, Tracker, Worker, bounded, load_httpx
+from .errors import ConfigurationError, StoreError
+from .stores import BufferedStore, References
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from .backends import Backend
+    from .stores import Store
+
+ClientT = TypeVar("ClientT")
+
+FLUSH_TIMEOUT: Final = 10.0  # seconds
+SHUTDOWN_TIMEOUT: Final = 5.0  # seconds: an exit should not be felt
+INLINE_TIMEOUT: Final = 5.0  # seconds
+NOBODY: Final = "unknown"  # whose backend could not be found out
+
+capture.when_imported(load_httpx)
+
+_CLOSED: Final = "thumbprint was closed, by configure() or because the process ends"
+
+
+class Thumbprint:
+    """Captures calls, finds them again and delivers feedback, with settings of its own.
+
+    The functions of the `thumbprint` module are the methods of one such object, the process-wide default. Make
+    another where two sets of credentials live in one process.
+
+    `backends` are the services that are known, by default Cloudflare and Braintrust; `store` is where references and
+    undelivered feedback are kept (`memory://`, `sqlite:///PATH`, `redis://…`); `delivery` is "background" (in threads),
+    "inline" (before `record_feedback` returns, or when the receipt is awaited) or "none" (by another process that
+    shares the store); `expire_after` the seconds for which feedback is tried (72 hours); with `fallback="memory"` a
+    store that cannot be used is done without, as long as that is so; `disabled` turns everything into a no-op. Whatever
+    is left out comes from the environment. Raises ConfigurationError for what cannot be used, and StoreError for a
+    store in a file that cannot be opened.
+    """
+
+    def __init__(
+        self,
+        *,
+        backends: Sequence[Backend] | None = None,
+        store: Store | str | None = None,
+        delivery: Delivery | None = None,
+        expire_after: float | None = None,
+        fallback: Fallback | None = None,
+        disabled: bool | None = None,
+    ) -> None:
+        self._settings: Settings = settings_from(
+            backends=backends,
+            store=store,
+            delivery=delivery,
+            expire_after=expire_after,
+            fallback=fallback,
+            disabled=disabled,
+        )
+        self._references = References(self._settings.store, threaded=self._settings.delivery != "inline")
+        self._recorder = capture.Recorder(self._settings.backends.values(), self._references)
+        alone = self._settings.delivery == "background" or not self._settings.store.shared
+        self._tracker = Tracker(unattended=None if alone else self._settings.store)
+        self._worker = Worker(
+            store=self._settings.store,
+            backends=self._settings.backends,
+            tracker=self._tracker,
+            expire_after=self._settings.expire_after,
+        )
+        self._tracker.verify = self._worker.verify
+        self._instrumentation = capture.Instrumentation(self.recorder)
+        self._closed = False
+        self._begun = False
+        watch(self._settings.store)
+        _alive.add(self)
+
+    def recorder(self) -> capture.Recorder | None:
+        """Return who records a call that is made now, None where capture is disabled; for thumbprint's own use."""
+        if not self._begun:
+            self._begin()
+        return None if self._settings.disabled else self._recorder
+
+    def _begin(self) -> None:
+        """Deliver what waits in a shared store from before, not only what comes; be told of this process's end."""
+        self._begun = True
+        if "multiprocessing.util" in sys.modules:  # whose processes end without what is registered with atexit
+            sys.modules["multiprocessing.util"].Finalize(None, _close_all, exitpriority=0)
+        if self._settings.store.shared and self._settings.delivery == "background" and not self._settings.disabled:
+            self._worker.wake()
+
+    def wrap(self, client: ClientT) -> ClientT:
+        """Capture the calls of one client; return the same client. See `thumbprint.wrap`."""
+        return capture.wrap(client, self.recorder)
+
+    def unwrap(self, client: ClientT) -> ClientT:
+        """Undo `wrap`; return the same client."""
+        return capture.unwrap(client, self.recorder)
+
+    def instrument(self) -> None:
+        """Capture the calls of all clients in this process. See `thumbprint.instrument`."""
+        self._instrumentation.instrument()
+
+    def uninstrument(self) -> None:
+        """Undo `instrument`."""
+        self._instrumentation.uninstrument()
+
+    def scope(self, id: str | None = None) -> _scope.Scope:  # noqa: A002 - the contract's name
+        """Return a scope that collects the calls made inside it. See `thumbprint.scope`."""
+        return _scope.Scope(id)
+
+    def current_scope(self) -> _scope.Scope | None:
+        """Return the innermost scope that is open in this task or thread, or None."""
+        return _scope.current_scope()
+
+    def record_feedback(
+        self,
+        target: Any = None,
+        /,
+        *,
+        thumbs: str | bool | int | Unset | None = UNSET,
+        score: float | Unset | None = UNSET,
+        scores: Mapping[str, float | None] | None = None,
+        comment: str | None = None,
+        expected: Any = UNSET,
+        tags: Iterable[str] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        user_id: str | None = None,
+        source: str | None = None,
+        which: Which = "last",
+    ) -> Receipt:
+        """Say what somebody thinks of an answer. See `thumbprint.record_feedback`."""
+        feedback = feedback_from(
+            thumbs=thumbs,
+            score=score,
+            scores=scores,
+            comment=comment,
+            expected=expected,
+            tags=tags,
+            metadata=metadata,
+            user_id=user_id,
+            source=source,
+        )
+        return self.record(target, feedback, which)
+
+    def record(self, target: Any, feedback: Feedback, which: Which) -> Receipt:
+        """Record feedback that has been checked; for thumbprint's own use."""
+        if self._settings.disabled:
+            return self._tracker.open((), feedback)[0]
+        if not self._begun:
+            self._begin()
+        try:
+            refs = resolve(target, which, self._references)
+        except StoreError as error:  # what an id leads to cannot be looked up now
+            warn("dropped", "feedback was dropped: %s", error)
+            count("dropped", NOBODY)
+            return self._tracker.open((), feedback)[0]
+        return self._queue(refs, feedback)
+
+    def flush(self, timeout: float | None = FLUSH_TIMEOUT) -> FlushResult:
+        """Wait until everything queued is settled, at most `timeout` seconds. See `thumbprint.flush`."""
+        return self._tracker.wait_until_idle(timeout if self._settings.delivery == "background" else 0)
+
+    def shutdown(self, timeout: float | None = SHUTDOWN_TIMEOUT) -> FlushResult:
+        """Flush, stop delivering and close the connections. See `thumbprint.shutdown`."""
+        began = time.monotonic()
+        result = self.flush(timeout)
+        for part in (self._worker.stop, self._references.close):
+            part(None if timeout is None else bounded(timeout) - (time.monotonic() - began))
+        self._settings.store.close()
+        return result
+
+    def close(self, timeout: float | None = SHUTDOWN_TIMEOUT) -> FlushResult:
+        """Shut down for good; what comes later is dropped.
+
+        What is not delivered within `timeout` seconds stays in a durable store; in a store of this process it is lost.
+        """
+        self._closed = True
+        result = self.shutdown(timeout)
+        unwatch(self._settings.store)
+        dropped = self._tracker.drop(self._lost(), _CLOSED)
+        if self._settings.store.shared:
+            self._tracker.unattended = self._settings.store  # what becomes of the rest is up to others
+        for ref in dropped:
+            count("dropped", ref.backend)
+        if dropped:
+            warn("closed", "not delivered in time, and lost: feedback for %d log entries", len(dropped))
+        left = result.remaining - len(dropped)
+        return dataclasses.replace(result, remaining=left, dropped=result.dropped + len(dropped))
+
+    def wait_or_refusal(self, receipt: Receipt, timeout: float | None) -> str | None:
+        """Wait like `receipt.wait`, but no longer than until a service refuses the credentials; return its words.
+
+        For thumbprint's own use.
+        """
+
+        def refusal() -> str | None:
+            return next(filter(None, map(self._worker.refusal, {each.ref.backend for each in receipt.outcomes})), None)
+
+        self._tracker.wait_for(lambda: receipt.status != "queued" or refusal() is not None, timeout)
+        return refusal() if receipt.status == "queued" else None
+
+    def replaced_by(self, successor: Thumbprint) -> None:
+        """Close for good, and hand on to a successor what would be lost with the store; for thumbprint's own use."""
+        self._closed = True
+        self.shutdown()
+        store = self._settings.store
+        if not store.shared:
+            successor._take_over(store.listed(dead=False, most=sys.maxsize), self._tracker)
+        self.close(0)
+
+    def _take_over(self, items: Sequence[Item], tracker: Tracker) -> None:
+        """Deliver what waited in another's store, to whose receipts it belongs."""
+        mine = [item for item in items if item.ref.backend in self._settings.backends and not self._settings.disabled]
+        self._tracker.take_over([item.id for item in mine], tracker)
+        for item in mine:
+            if self._put([item]) and self._settings.delivery == "background":
+                self._worker.wake(item.ref.backend)
+
+    def _lost(self) -> Iterable[str]:
+        """Return the ids of what is queued and ends with this process."""
+        store = self._settings.store
+        if isinstance(store, BufferedStore):
+            return [item.id for item in store.unsaved()]
+        return () if store.shared else self._tracker.queued()
+
+    def _after_fork(self) -> None:
+        self._begun = False
+        self._references.after_fork()
+        self._tracker.after_fork()
+        self._worker.after_fork()
+
+    def _queue(self, refs: Sequence[LogRef], feedback: Feedback) -> Receipt:
+        told = {index: told for index, ref in enumerate(refs) if (told := self._told_at_once(ref, feedback))}
+        receipt, items = self._tracker.open(refs, feedback, told)
+        try:
+            if items and self._put(items):
+                self._start_delivery(receipt, items)
+        except BaseException:  # such as the exit of a signal handler that came just now
+            self._drop_unless_stored(items)
+            raise
+        return receipt
+
+    def _drop_unless_stored(self, items: Sequence[Item]) -> None:
+        """Settle what did not get into the store, lest a flush wait for it."""
+        ids = [item.id for item in items]
+        with contextlib.suppress(Exception):  # it may not be possible to ask the store now
+            stored = self._settings.store.fates(ids)
+            self._tracker.drop([name for name in ids if name not in stored], "its recording was interrupted")
+
+    def _put(self, items: Sequence[Item]) -> bool:
+        """Put the items into the outbox; return False, and drop them, where it does not take them."""
+        reason = _CLOSED
+        if not self._closed:
+            try:
+                if self._settings.store.put(items):
+                    for item in items:
+                        count("queued", item.ref.backend)
+                    if self._settings.store.shared:
+                        self._tracker.stored(items)
+                    return True
+                reason = "the outbox is full"
+            except StoreError as error:
+                reason = str(error)
+            except Exception as error:  # a fault of somebody's store is not to harm the application
+                warn("store", "the store failed to take feedback", exc_info=True)
+                reason = f"{type(error).__name__} in the store"
+        warn("dropped", "feedback was dropped: %s", reason)
+        for item in items:
+            count("dropped", item.ref.backend)
+            self._tracker.settle(item, "dropped", reason)
+        return False
+
+    def _start_delivery(self, receipt: Receipt, items: Sequence[Item]) -> None:
+        if self._settings.delivery == "background":
+            for item in items:
+                self._worker.wake(item.ref.backend)
+        elif self._settings.delivery == "inline":
+            names = {item.ref.backend for item in items}
+            receipt.deliver_when_asked(lambda: self._worker.deliver_now(names, INLINE_TIMEOUT))
+
+    def _told_at_once(self, ref: LogRef, feedback: Feedback) -> Outcome | None:
+        """Return what there is to tell of feedback for one entry before it is sent; None where it is just queued.
+
+        It is dropped where its service can hold nothing of it.
+        """
+        backend = self._settings.backends.get(ref.backend)
+        if backend is None:
+            known = ", ".join(sorted(self._settings.backends)) or "none"
+            raise ConfigurationError(f"no backend named {ref.backend!r} is configured for {ref}; known: {known}")
+        backend.check(ref)
+        unsupported = backend.unsupported(feedback)
+        if not unsupported:
+            return None
+        if said(feedback) <= set(unsupported):
+            count("dropped", backend.name)
+            reason = f"{backend.name} can hold none of {', '.join(unsupported)}"
+            return Outcome(ref=ref, status="dropped", reason=reason, unsupported=unsupported)
+        return Outcome(ref=ref, unsupported=unsupported)
+
+
+_alive: weakref.WeakSet[Thumbprint] = weakref.WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    ends_at = time.monotonic() + SHUTDOWN_TIMEOUT
+    for thumbprint in list(_alive):
+        thumbprint.close(ends_at - time.monotonic())
+
+
+def _after_fork() -> None:
+    """Begin anew in a child process: threads, connections and locks are the parent's, and so is what is queued."""
+    for thumbprint in list(_alive):
+        thumbprint._after_fork()  # noqa: SLF001 - our own class
+
+
+if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows has none
+    os.register_at_fork(after_in_child=_after_fork)

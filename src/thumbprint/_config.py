@@ -1,0 +1,206 @@
+"""Settings: arguments first, then the environment. The only reader of the environment."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal, TypeVar, get_args
+
+from ._log import warn
+from .backends import Backend, Braintrust, Cloudflare
+from .delivery import EXPIRE_AFTER
+from .errors import ConfigurationError, StoreError
+from .stores import BufferedStore, MemoryStore, Pace, RedisStore, SqliteStore, Store
+
+DISABLED: Final = "THUMBPRINT_DISABLED"
+STORE: Final = "THUMBPRINT_STORE"
+DELIVERY: Final = "THUMBPRINT_DELIVERY"
+FALLBACK: Final = "THUMBPRINT_FALLBACK"
+
+REDIS_SCHEMES: Final = frozenset({"redis", "rediss", "unix"})
+
+Delivery = Literal["background", "inline", "none"]
+Fallback = Literal["memory"]
+
+_TRUE: Final = frozenset({"1", "true", "yes", "on"})
+_FALSE: Final = frozenset({"", "0", "false", "no", "off"})
+
+BACKENDS: Final = (Cloudflare, Braintrust)
+
+BackendT = TypeVar("BackendT", bound=Backend)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything that can be set, read and checked."""
+
+    backends: Mapping[str, Backend]
+    store: Store
+    delivery: Delivery
+    expire_after: float
+    disabled: bool
+
+
+def settings_from(
+    *,
+    backends: Sequence[Backend] | None = None,
+    store: Store | str | None = None,
+    delivery: str | None = None,
+    expire_after: float | None = None,
+    fallback: str | None = None,
+    disabled: bool | None = None,
+    environ: Mapping[str, str] = os.environ,
+) -> Settings:
+    """Return the settings that the arguments give, completed from the environment.
+
+    Raises ConfigurationError, naming the setting and its value, for what cannot be used; StoreError for a file that
+    cannot be opened.
+    """
+    if backends is None:
+        backends = [backend() for backend in BACKENDS]
+    elif not isinstance(backends, Iterable):
+        raise ConfigurationError(f"backends: give a list of them, not {_described(backends)}")
+    ready = [completed(backend, environ) for backend in backends]
+    names = [backend.name for backend in ready]
+    if len(set(names)) < len(names):
+        raise ConfigurationError(f"backends: each may be given once, got {', '.join(names)}")
+    return Settings(
+        backends=dict(zip(names, ready, strict=True)),
+        store=_usable(
+            store_from(store, environ),
+            fallback=fallback_from(fallback, environ),
+        ),
+        delivery=delivery_from(delivery, environ),
+        expire_after=EXPIRE_AFTER if expire_after is None else _expire_after(expire_after),
+        disabled=disabled_from(disabled, environ),
+    )
+
+
+def completed(backend: BackendT, environ: Mapping[str, str] = os.environ) -> BackendT:
+    """Return the backend with those of its settings that are None filled in from the environment."""
+    if isinstance(backend, type) or not isinstance(getattr(backend, "environment", None), Mapping):
+        raise ConfigurationError(
+            f"backends: {_described(backend)} is none; give instances, such as Cloudflare() or Braintrust(api_url=…)"
+        )
+    found: dict[str, Any] = {
+        setting: value
+        for setting, variable in backend.environment.items()
+        if getattr(backend, setting) is None and (value := environ.get(variable, "").strip())
+    }
+    ready: BackendT = dataclasses.replace(backend, **found) if found else backend  # type: ignore[type-var]
+    _check_limits(ready)
+    return ready
+
+
+def _check_limits(backend: Backend) -> None:
+    """Raise ConfigurationError for limits of a backend that its delivery could not keep."""
+    for name in ("batch_size", "concurrency"):
+        number = getattr(backend, name, None)
+        if isinstance(number, bool) or not isinstance(number, int) or number < 1:
+            raise ConfigurationError(f"backends: {name} of {backend.name!r} is {number!a:.40}: give a number from 1 on")
+    pace = backend.pace
+    if pace is not None and not (
+        isinstance(pace, Pace) and 0 < pace.rate < float("inf") and 1 <= pace.burst < float("inf")
+    ):
+        raise ConfigurationError(
+            f"backends: pace of {backend.name!r} is {pace!a:.80}: give a Pace of more than 0 requests a second, "
+            "and 1 at once or more, or None"
+        )
+
+
+def _described(value: object) -> str:
+    """Say what it is without showing it: it may hold a key."""
+    return f"the class {value.__name__}" if isinstance(value, type) else f"an object of type {type(value).__name__}"
+
+
+def _usable(store: Store, *, fallback: bool) -> Store:
+    """Return the store, opened where it is a file; with a fallback one that may be away."""
+    if isinstance(store, SqliteStore):
+        try:
+            store.open()
+        except StoreError as error:
+            if not fallback:
+                raise
+            warn("fallback", "references and feedback are kept in memory only: %s", error)
+            return MemoryStore()
+    return BufferedStore(store) if fallback and store.shared else store
+
+
+def store_from(store: Store | str | None = None, environ: Mapping[str, str] = os.environ) -> Store:
+    """Return the store that is given, as one or by its URL, or else that of the environment.
+
+    Raises ConfigurationError for what cannot be used.
+    """
+    if store is None:
+        store = environ.get(STORE) or "memory://"
+    if not isinstance(store, str):
+        if not callable(getattr(store, "put", None)):
+            raise ConfigurationError(f"store: an object of type {type(store).__name__} is neither a URL nor a store")
+        return store
+    scheme, _, rest = store.partition("://")
+    if "\0" in rest:
+        raise ConfigurationError(f"{STORE} (store=…) has a NUL character, which no path and no host has")
+    if scheme == "memory" and not rest:
+        return MemoryStore()
+    if scheme == "sqlite" and len(rest) > 1 and rest.startswith("/"):
+        return SqliteStore(rest.removeprefix("/"))  # sqlite:///relative, sqlite:////absolute
+    if scheme in REDIS_SCHEMES and rest:
+        return RedisStore(store)
+    raise ConfigurationError(
+        f"{STORE} (store=…) is {_scheme(store)!r}: give memory://, sqlite:///PATH or redis://HOST:PORT/DATABASE"
+    )
+
+
+def delivery_from(mode: str | None = None, environ: Mapping[str, str] = os.environ) -> Delivery:
+    """Return the way of delivery that is given or in the environment; raise ConfigurationError for another."""
+    if mode is None:
+        mode = environ.get(DELIVERY) or "background"
+    for known in get_args(Delivery):
+        if mode == known:
+            return known  # type: ignore[no-any-return]
+    raise ConfigurationError(f"{DELIVERY} (delivery=…) is {mode!a:.40}: say background, inline or none")
+
+
+def fallback_from(told: str | None = None, environ: Mapping[str, str] = os.environ) -> bool:
+    """Return whether to go on without a store that cannot be used, as is given or else in the environment."""
+    if told is None:
+        told = environ.get(FALLBACK) or None
+    if told not in {None, *get_args(Fallback)}:
+        raise ConfigurationError(f"{FALLBACK} (fallback=…) is {told!a:.40}: say memory, or leave it out")
+    return told is not None
+
+
+def _expire_after(seconds: object) -> float:
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 < seconds < float("inf"):
+        raise ConfigurationError(f"expire_after={seconds!a:.40}: give the seconds for which feedback is tried")
+    return float(seconds)
+
+
+def _scheme(url: str) -> str:
+    """Return as much of a store's URL as may be shown: it can hold a password."""
+    scheme, separator, _ = url.partition("://")
+    return f"{scheme}{separator}…" if separator else "not a URL"
+
+
+def disabled_from(given: bool | None = None, environ: Mapping[str, str] = os.environ) -> bool:
+    """Return whether thumbprint is switched off, as is given or else in the environment."""
+    if given is None:
+        return _switch(DISABLED, environ.get(DISABLED, ""))
+    if not isinstance(given, bool):
+        raise ConfigurationError(f"disabled={given!a:.40} is of type {type(given).__name__}: say True or False")
+    return given
+
+
+def reach_loopback_directly() -> None:
+    """Keep this process's HTTP clients from sending what is for this machine through a proxy of the environment's."""
+    for name in ("no_proxy", "NO_PROXY"):
+        os.environ[name] = ",".join(filter(None, [os.environ.get(name), "127.0.0.1"]))
+
+
+def _switch(name: str, text: str) -> bool:
+    word = text.strip().lower()
+    if word in _TRUE or word in _FALSE:
+        return word in _TRUE
+    raise ConfigurationError(f"{name} is {text!r}: say 1, true, yes or on; 0, false, no, off or nothing")

@@ -1,0 +1,33 @@
+"""The services that keep log entries: one file each, with everything that is known about it and no I/O."""
+
+from ._protocol import (
+    Answer,
+    Backend,
+    Confirmable,
+    Confirmation,
+    Diagnosable,
+    Diagnosis,
+    Exchange,
+    HttpRequest,
+    Plan,
+    Verdict,
+    judge,
+)
+from .braintrust import Braintrust
+from .cloudflare import Cloudflare
+
+__all__ = [
+    "Answer",
+    "Backend",
+    "Braintrust",
+    "Cloudflare",
+    "Confirmable",
+    "Confirmation",
+    "Diagnosable",
+    "Diagnosis",
+    "Exchange",
+    "HttpRequest",
+    "Plan",
+    "Verdict",
+    "judge",
+]

@@ -1,0 +1,101 @@
+"""What several commands take: a log entry and feedback on it, and how their values are read."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+from .. import LogRef
+from .._model import UNSET
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+HOME_OPTIONS: Final = ("account-id", "gateway-id", "project-id", "project-name", "experiment-id")
+
+
+def add_log_entry(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say which log entry is meant."""
+    entry = parser.add_argument_group("the log entry")
+    entry.add_argument("--backend", required=True, help="cloudflare or braintrust")
+    entry.add_argument("--id", required=True, help="Cloudflare's log id, Braintrust's row id")
+    for option in HOME_OPTIONS:
+        entry.add_argument(
+            f"--{option}", metavar="ID" if option.endswith("id") else "NAME", help="if not as configured"
+        )
+
+
+def log_entry(chosen: argparse.Namespace) -> LogRef:
+    """Return the log entry that the options say."""
+    home = (option.replace("-", "_") for option in HOME_OPTIONS)
+    return LogRef(backend=chosen.backend, id=chosen.id, **{name: getattr(chosen, name) for name in home})
+
+
+def add_feedback(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say what is thought of the answer."""
+    feedback = parser.add_argument_group("the feedback")
+    feedback.add_argument(
+        "--thumbs", type=_or_none(str), default=UNSET, metavar="up|down|none", help="none takes it back"
+    )
+    feedback.add_argument("--score", type=_or_none(float), default=UNSET, metavar="0…1|none", help="none clears it")
+    feedback.add_argument(
+        "--scores", type=_pair(_or_none(float)), action="append", metavar="NAME=0…1|none", help="repeatable"
+    )
+    feedback.add_argument("--comment", metavar="TEXT")
+    feedback.add_argument(
+        "--expected", type=_json, default=UNSET, metavar="JSON", help="what the answer should have been"
+    )
+    feedback.add_argument("--tag", dest="tags", action="append", metavar="TAG", help="repeatable")
+    feedback.add_argument("--metadata", type=_pair(_json), action="append", metavar="NAME=JSON", help="repeatable")
+    feedback.add_argument("--user-id", metavar="ID", help="who says it")
+    feedback.add_argument("--source", metavar="app|api|external")
+
+
+def feedback_arguments(chosen: argparse.Namespace) -> dict[str, Any]:
+    """Return what the options say, as the arguments of `record_feedback`."""
+    given = {name: getattr(chosen, name) for name in ("thumbs", "score", "comment", "expected", "tags")}
+    said_by = {"user_id": chosen.user_id, "source": chosen.source}
+    pairs = {name: dict(found) if (found := getattr(chosen, name)) else None for name in ("scores", "metadata")}
+    return given | said_by | pairs
+
+
+def seconds(text: str) -> float:
+    """Read a number of seconds."""
+    number = float(text)
+    if not 0 <= number < float("inf"):
+        _misread(f"{text!r} is no number of seconds")
+    return number
+
+
+def _or_none(read: Callable[[str], Any]) -> Callable[[str], Any]:
+    def value(text: str) -> Any:
+        return None if text.lower() == "none" else read(text)
+
+    value.__name__ = read.__name__  # argparse names it where a value cannot be read
+    return value
+
+
+def _pair(read: Callable[[str], Any]) -> Callable[[str], tuple[str, Any]]:
+    def value(text: str) -> tuple[str, Any]:
+        name, equals, rest = text.partition("=")
+        if not equals:
+            _misread(f"{text!r} is not NAME=VALUE")
+        try:
+            return name, read(rest)
+        except ValueError:
+            _misread(f"{rest!r} in {text!r} cannot be read as {read.__name__}")
+
+    return value
+
+
+def _json(text: str) -> Any:
+    """Read JSON; a text that is none stands for itself, so that a plain word needs no double quoting."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+
+
+def _misread(message: str) -> NoReturn:
+    raise argparse.ArgumentTypeError(message)

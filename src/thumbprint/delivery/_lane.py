@@ -1,0 +1,365 @@
+"""The delivery to one service: a thread that leases work from the outbox, and as many that send it as it takes."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import random
+import sys
+import threading
+import time
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Final
+
+from .._log import warn
+from .._metrics import count, delivered
+from .._scope import run_untraced
+from ..errors import StoreError
+from ..stores import Conclusion
+from ._courier import Parcel, deliver
+from ._pace import STORE_PAUSE, Paused
+from ._retry import PROBE_INTERVAL, conclude
+from ._senders import Senders
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from ..backends import Answer, Backend, Verdict
+    from ..stores import Claim, Store
+    from ._pace import Pacer
+    from ._receipt import Tracker
+    from ._transport import Transport
+
+LEASE: Final = 120.0  # seconds: longer than a delivery takes
+LEASED_AT_ONCE: Final = 200  # log entries: meanwhile nothing can be put into the store
+LOOK_AGAIN: Final = 0.5  # seconds between looks into an outbox that other processes use as well
+LONGEST_REST: Final = 60.0  # seconds after which the clock is looked at again: it may have been set
+
+
+class Lane:
+    """Delivers one backend's feedback. `wake` starts its threads, `stop` ends them, and a later `wake` starts anew."""
+
+    def __init__(
+        self,
+        *,
+        backend: Backend,
+        store: Store,
+        tracker: Tracker,
+        pacer: Pacer,
+        make_transport: Callable[[], Transport],
+        expire_after: float,
+    ) -> None:
+        self.backend = backend
+        self.store = store
+        self.tracker = tracker
+        self.pacer = pacer
+        self.make_transport = make_transport
+        self.expire_after = expire_after
+        self.refusal: str | None = None  # why the service refuses the credentials, while it does
+        self._starting = threading.Lock()
+        self._run: _Run | None = None
+
+    def wake(self) -> None:
+        """Have the outbox looked at soon; start the threads where they are not running.
+
+        Takes no lock: whoever finds another thread starting them is served by it, which wakes them once they run.
+        """
+        run = self._run
+        if run is None or not run.running:
+            run = self._start()
+        if run is not None:
+            run.wake()
+
+    def _start(self) -> _Run | None:
+        if not self._starting.acquire(blocking=False):
+            return None
+        try:
+            return self._run if self._run is not None and self._run.running else self._started()
+        finally:
+            self._starting.release()
+
+    def _started(self) -> _Run | None:
+        """Start the threads; None where that is not possible now, and the feedback waits for the next wake."""
+        if sys.is_finalizing():  # a thread that starts then hangs its starter
+            return None
+        run = _Run(self)
+        try:
+            run.start()
+        except RuntimeError as error:  # too many threads, or the interpreter is shutting down
+            warn("thread", "feedback is queued, but its delivery cannot start yet: %s", error)
+            return None
+        self._run = run
+        return run
+
+    def stop(self) -> None:
+        """Begin no more deliveries; those on their way are finished."""
+        if self._run is not None:
+            self._run.stop()
+
+    def join(self, ends_at: float) -> None:
+        """Wait for the threads to end, at most until `ends_at` (of the monotonic clock)."""
+        if self._run is not None:
+            self._run.join(ends_at)
+
+    def after_fork(self) -> None:
+        """Forget the threads, which a child process has none of."""
+        self._starting = threading.Lock()
+        self._run = None
+
+    def deliver_now(self, transport: Transport, ends_at: float) -> None:
+        """Deliver what is due, each entry's once, in the thread of the caller; begin nothing after `ends_at`.
+
+        `ends_at` is of the monotonic clock.
+        """
+        now, most = time.time(), self.backend.batch_size
+        try:
+            while time.monotonic() < ends_at:
+                claims = self.store.claim(self.backend.name, now=now, most=most, lease=LEASE)
+                pauses = [self.work(batch, transport) for batch in self.batches(claims)]
+                if not claims or any(pauses):
+                    break
+        except StoreError as error:
+            warn("store", "the outbox cannot be read; feedback stays in it: %s", error)
+        except Exception:  # a fault of ours, or of somebody's store
+            warn("lane", "delivery failed inside thumbprint and is tried again", exc_info=True)
+        finally:
+            transport.close()
+
+    def work(self, claims: Sequence[Claim], transport: Transport) -> float:
+        """Deliver the claims in one go and conclude each; return until when the lane must pause, or 0."""
+        parts: dict[str, list[Conclusion]] = {claim.token: [] for claim in claims}
+        pause, now, judged = 0.0, 0.0, None
+        try:
+            parcels = [Parcel(claim=claim, items=claim.items) for claim in claims]
+            ends_at = min((claim.ends_at for claim in claims), default=0.0)
+            for parcel, verdict in deliver(parcels, self.backend, transport, _Leased(self.pacer, ends_at)):
+                if verdict is not judged:  # once for all that shared a request
+                    judged, now = verdict, time.time()
+                    pause = max(pause, self._pause_after(verdict, now))
+                # Jitter wants no cryptography.
+                part = conclude(verdict, parcel.items, now=now, jitter=random.random(), expire_after=self.expire_after)  # noqa: S311
+                parts[parcel.claim.token].append(part)
+        except Paused as paused:
+            pause = paused.until
+        count("retried", self.backend.name, sum(len(part.waiting) for found in parts.values() for part in found))
+        self._conclude([(claim, _whole(claim, parts[claim.token], pause)) for claim in claims])
+        return pause
+
+    def give_back(self, claims: Sequence[Claim], pause: float = 0.0) -> None:
+        """End the leases without an attempt; the items are due after so many seconds."""
+        due_at = time.time() + pause
+        self._conclude([(claim, _whole(claim, [], due_at)) for claim in claims])
+        if self._run is not None:  # it may be another than the one that had them, and rest by now
+            self._run.wake()
+
+    def batches(self, claims: Sequence[Claim]) -> Iterator[list[Claim]]:
+        """Group claims that can share a delivery, each group no larger than the backend takes."""
+        groups: dict[str, list[Claim]] = {}
+        for claim in claims:
+            groups.setdefault(self._destination(claim), []).append(claim)
+        for group in groups.values():
+            rest = iter(group)
+            while batch := list(itertools.islice(rest, self.backend.batch_size)):
+                yield batch
+
+    def _destination(self, claim: Claim) -> str:
+        """Return what the claims of one delivery share; where the backend cannot tell, the claim goes alone."""
+        try:
+            return self.backend.destination(claim.items[0].ref)
+        except Exception:
+            return claim.entry
+
+    def _conclude(self, concluded: Sequence[tuple[Claim, Conclusion]]) -> None:
+        """End the leases, then tell everybody who waits."""
+        for claim, conclusion in concluded:
+            for item in conclusion.buried:
+                warn("failed", "feedback for %s %s failed: %s", item.ref.backend, item.ref.id, item.reason)
+            try:
+                self.store.conclude(claim, conclusion)
+            except StoreError as error:  # the lease ends by itself, and what was delivered is delivered again
+                warn("store", "the outbox could not be written, feedback may arrive twice: %s", error)
+        self._tell([conclusion for _, conclusion in concluded])
+
+    def _tell(self, conclusions: Sequence[Conclusion]) -> None:
+        settled = [item for conclusion in conclusions for item in conclusion.settled]
+        delivered(self.backend.name, [item.created_at for item in settled])
+        self.tracker.delivered(settled)
+        for conclusion in conclusions:
+            count("failed", self.backend.name, len(conclusion.buried))
+            for item in conclusion.waiting:
+                self.tracker.attempted(item)
+            for item in conclusion.buried:
+                self.tracker.settle(item, "failed", item.reason)
+
+    def _pause_after(self, verdict: Verdict, now: float) -> float:
+        """Return until when nothing at all should be sent after a verdict; 0 where that is about one item alone."""
+        self.refusal = verdict.reason if verdict.kind == "unauthorized" else None
+        if verdict.kind == "unauthorized":
+            warn(
+                f"credentials {self.backend.name}",
+                "%s refuses the credentials; its feedback is kept and tried again every minute: %s",
+                self.backend.name,
+                verdict.reason,
+            )
+            return now + PROBE_INTERVAL
+        if verdict.kind == "retry" and verdict.retry_after is not None:
+            until = now + min(verdict.retry_after, self.expire_after)
+            self.pacer.hold(until)
+            return until
+        return 0.0
+
+
+class _Leased:
+    """The pace of a delivery whose leases end: no request is made that might outlast them."""
+
+    def __init__(self, pacer: Pacer, ends_at: float) -> None:
+        self._pacer = pacer
+        self._ends_at = ends_at
+
+    def wait(self, longest: float) -> None:
+        """Return when a request may be made; raise Paused where none may."""
+        self._pacer.wait(longest)
+        now = time.time()
+        if self._ends_at - now < LEASE / 4:
+            raise Paused(now, "to keep within the lease")
+
+    def heed(self, answer: Answer) -> None:
+        """Slow down by what the service says of its quota."""
+        self._pacer.heed(answer)
+
+
+class _Bell:
+    """Wakes one thread from others, from signal handlers and finalizers too: a SimpleQueue is made for that."""
+
+    def __init__(self) -> None:
+        self._rings: SimpleQueue[None] = SimpleQueue()
+        self._rung = False
+
+    def ring(self) -> None:
+        if not self._rung:
+            self._rung = True
+            self._rings.put(None)
+
+    def wait(self, seconds: float | None) -> None:
+        """Wait until it rings, at most so many seconds (None: as long as it takes)."""
+        with contextlib.suppress(Empty):
+            self._rings.get(timeout=seconds)
+
+    def hear(self) -> None:
+        """Have what rings from now on ring again."""
+        self._rung = False
+
+
+def _whole(claim: Claim, parts: Sequence[Conclusion], due_at: float) -> Conclusion:
+    """Put together all that was concluded of a claim; items that nothing was tried for wait as they are. Pure."""
+    if len(parts) == 1 and len(parts[0].settled) == len(claim.items):
+        return parts[0]
+    settled, buried, tried = (
+        tuple(item for part in parts for item in getattr(part, name)) for name in ("settled", "buried", "waiting")
+    )
+    known = {item.id for item in settled + buried + tried}
+    untried = tuple(item for item in claim.items if item.id not in known)
+    due_at = max([part.due_at for part in parts] or [due_at])
+    return Conclusion(settled=settled, buried=buried, waiting=tried + untried, due_at=due_at)
+
+
+class _Run:
+    """A lane's threads from a start to a stop."""
+
+    def __init__(self, lane: Lane) -> None:
+        self.running = True
+        self._lane = lane
+        self._stopping = threading.Event()
+        self._bell = _Bell()
+        self.wake = self._bell.ring
+        self._paused_until = 0.0
+        self._thread = threading.Thread(
+            target=lambda: run_untraced(self._loop), name=f"thumbprint-{lane.backend.name}", daemon=True
+        )
+        self._senders = Senders(
+            name=lane.backend.name,
+            most=lane.backend.concurrency,
+            make_transport=lane.make_transport,
+            work=self._work,
+            done=self._bell.ring,
+        )
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self.running = False
+        self._stopping.set()
+        self._bell.ring()
+
+    def join(self, ends_at: float) -> None:
+        self._thread.join(max(0.0, ends_at - time.monotonic()))
+        self._senders.join(ends_at)
+
+    def _loop(self) -> None:
+        while not self._stopping.is_set():
+            self._bell.hear()
+            try:
+                if not self._give_out():
+                    self._bell.wait(self._rest())
+            except StoreError as error:
+                warn("store", "the outbox cannot be read; delivery goes on when it can: %s", error)
+                self._stopping.wait(STORE_PAUSE)
+            except Exception:  # a fault of ours, or of somebody's store
+                warn("lane", "delivery failed inside thumbprint and is tried again", exc_info=True)
+                self._stopping.wait(STORE_PAUSE)
+        try:
+            for batch in self._senders.take_back():  # a sender may be at its own for long
+                self._lane.give_back(batch)
+        except Exception:  # a fault of ours, or of somebody's store: the leases end by themselves
+            warn("lane", "feedback could not be given back", exc_info=True)
+        self._senders.end()
+
+    def _give_out(self) -> bool:
+        """Lease what is due and give it to the senders; return whether there was any."""
+        free = self._senders.free()
+        if free <= 0 or time.time() < self._paused_until:
+            return False
+        backend = self._lane.backend
+        most = min(free * backend.batch_size, max(backend.batch_size, LEASED_AT_ONCE))
+        claims = self._lane.store.claim(backend.name, now=time.time(), most=most, lease=LEASE)
+        for batch in self._lane.batches(claims):
+            try:
+                self._senders.give(batch)
+            except RuntimeError as error:
+                if threading.main_thread().is_alive():
+                    warn("thread", "feedback is queued, but its delivery cannot start yet: %s", error)
+                    self._lane.give_back(batch, STORE_PAUSE)
+                else:  # the interpreter is shutting down, and no thread can be started any more
+                    self._work_alone(batch)
+        return bool(claims)
+
+    def _work_alone(self, claims: Sequence[Claim]) -> None:
+        transport = self._lane.make_transport()
+        try:
+            self._work(claims, transport)
+        finally:
+            transport.close()
+
+    def _rest(self) -> float | None:
+        """Return for how long there is nothing to give out; None where only a wake can change that."""
+        if self._lane.store.shared:
+            self._lane.tracker.catch_up(self._lane.store)
+        now = time.time()
+        if now < self._paused_until:
+            return min(self._paused_until - now, LONGEST_REST)
+        if self._senders.free() <= 0:
+            return self._senders.rest()
+        due_at = self._lane.store.next_due(self._lane.backend.name)
+        wait = None if due_at is None else min(max(0.0, due_at - now), LONGEST_REST)
+        if self._lane.store.shared:
+            return LOOK_AGAIN if wait is None else min(wait, LOOK_AGAIN)
+        return wait
+
+    def _work(self, claims: Sequence[Claim], transport: Transport) -> None:
+        now = time.time()
+        pause, left = self._paused_until - now, claims[0].ends_at - now
+        if self._stopping.is_set() or pause > 0 or left < LEASE / 2:  # it has waited for a sender for long
+            self._lane.give_back(claims, max(0.0, pause))
+        else:
+            self._paused_until = max(self._paused_until, self._lane.work(claims, transport))

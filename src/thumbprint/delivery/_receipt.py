@@ -1,0 +1,336 @@
+"""What the caller holds of feedback on its way, and the tracker that keeps it up to date."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import math
+import os
+import threading
+import time
+from collections import Counter
+from typing import TYPE_CHECKING, Final
+from weakref import WeakValueDictionary
+
+from .._log import warn
+from .._model import Feedback, FlushResult, Item, LogRef, Outcome, Status, Verification, overall
+from ..errors import StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterable, MutableMapping, Sequence
+
+    from ..stores import Store
+
+VERIFY_TIMEOUT: Final = 10.0  # seconds
+LOOK_EVERY: Final = 0.5  # seconds between two looks into a store that others deliver from
+MOST_ASKED_FOR: Final = 500  # receipts at a time, where a store is shared
+
+
+class Receipt:
+    """Feedback on its way: look at `status` and `outcomes`, `wait()` for them, or await it.
+
+    Waiting is optional: what a receipt is of is delivered whether or not anybody holds the receipt.
+    """
+
+    __slots__ = ("__weakref__", "_deliver", "_feedback", "_id", "_on_settled", "_refs", "_told", "_tracker")
+
+    def __init__(
+        self, tracker: Tracker, receipt_id: str, refs: Sequence[LogRef], feedback: Feedback, told: dict[int, Outcome]
+    ) -> None:
+        self._tracker = tracker
+        self._id = receipt_id
+        self._refs = refs
+        self._feedback = feedback
+        self._told = told  # by the place of the ref; what nothing was told of yet is queued
+        self._on_settled: list[Callable[[], None]] | None = None
+        self._deliver: Callable[[], None] | None = None
+
+    def deliver_when_asked(self, deliver: Callable[[], None]) -> None:
+        """Deliver at once, or inside a running event loop, which must not be held up, when the receipt is awaited.
+
+        For thumbprint's own use.
+        """
+        self._deliver = deliver
+        if asyncio._get_running_loop() is None:  # noqa: SLF001 - what asyncio.get_running_loop() asks, without raising
+            deliver()
+
+    @property
+    def id(self) -> str:
+        """An id of this receipt's own: 32 hex digits."""
+        return self._id
+
+    @property
+    def status(self) -> Status:
+        """Queued while any outcome is, then failed or dropped if any is, else delivered; dropped without outcomes."""
+        told = self._told.copy()
+        return "queued" if len(told) < len(self._refs) else overall([outcome.status for outcome in told.values()])
+
+    @property
+    def outcomes(self) -> tuple[Outcome, ...]:
+        """What became of it so far, one for each log entry."""
+        return tuple(self._told.get(index) or Outcome(ref=ref) for index, ref in enumerate(self._refs))
+
+    def wait(self, timeout: float | None = None) -> Receipt:
+        """Wait until nothing of it is queued any more, at most `timeout` seconds, and return the receipt itself.
+
+        After a timeout its `status` is still "queued". Blocks the thread: in a coroutine, await the receipt instead.
+        With inline delivery each wait is one attempt, with a time limit of its own.
+        """
+        if self._deliver is not None and self.status == "queued":
+            self._deliver()
+            return self
+        ends_at = math.inf if timeout is None else time.monotonic() + bounded(timeout)
+        while self.status == "queued" and time.monotonic() < ends_at:
+            self._wait_at(self._tracker, ends_at - time.monotonic())
+        return self
+
+    def _wait_at(self, tracker: Tracker, timeout: float) -> None:
+        """Wait until it is settled, or another tracker's."""
+        tracker.wait_for(lambda: self.status != "queued" or self._tracker is not tracker, timeout)
+
+    def verify(self, timeout: float = VERIFY_TIMEOUT) -> tuple[Verification, ...]:
+        """Ask each service whether the feedback is there now; return one Verification for each log entry.
+
+        `timeout` is in seconds, for all together. What the network does is told, not raised: a service that does not
+        answer leaves its entry "unknown". Feedback that came later may have changed what this one said: its entry is
+        then "missing", and the reason tells what is there. Blocks the thread: in a coroutine, use
+        `await asyncio.to_thread(receipt.verify)`.
+        """
+        return self._tracker.verify(self._refs, self._feedback, timeout) if self._refs else ()
+
+    def __await__(self) -> Generator[None, None, Receipt]:
+        return self._settled().__await__()
+
+    async def _settled(self) -> Receipt:
+        if self._deliver is not None and self.status == "queued":  # one attempt for each time that it is awaited
+            await asyncio.to_thread(self._deliver)
+            return self
+        while self._tracker.unattended and self.status == "queued":
+            await asyncio.to_thread(self._tracker.look)
+            await asyncio.sleep(LOOK_EVERY if self.status == "queued" else 0)
+        loop = asyncio.get_running_loop()
+        future = loop.create_future()
+
+        def done() -> None:
+            with contextlib.suppress(asyncio.InvalidStateError):  # whoever waited was cancelled
+                future.set_result(None)
+
+        def wake() -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits there any more
+                loop.call_soon_threadsafe(done)
+
+        if self._tracker.call_when_settled(self, wake):
+            try:
+                await future
+            finally:
+                self._tracker.call_no_more(self, wake)
+        return self
+
+    def __repr__(self) -> str:
+        return f"<Receipt {self._id}: {self.status}>"
+
+
+class Tracker:
+    """Knows the receipts of what is on its way and counts what was settled; safe to use from several threads.
+
+    What `record_feedback` uses of it takes no lock that a thread could hold against itself: a signal handler or a
+    finalizer may record feedback while it interrupts another call in the same thread.
+
+    `verify` is how a receipt asks the services whether its feedback is there; whoever makes receipts sets it.
+
+    `unattended` is a store that is shared, where nobody in this process delivers all the time. What it holds others
+    deliver: only receipts that somebody still has are then kept, and whoever waits looks into the store.
+    """
+
+    verify: Callable[[Sequence[LogRef], Feedback, float], tuple[Verification, ...]]
+
+    def __init__(self, *, unattended: Store | None = None) -> None:
+        self.unattended = unattended
+        self._changed = threading.Condition()  # around an RLock
+        kept: Callable[[], MutableMapping[str, Receipt]] = dict if unattended is None else WeakValueDictionary
+        self._queued = kept()  # by item id
+        self._stored = kept()  # of these, those that a store which is shared has taken
+        self._settled: Counter[Status] = Counter()
+        self._process = os.urandom(8).hex()
+        self._count = itertools.count()
+
+    def open(
+        self, refs: Sequence[LogRef], feedback: Feedback, told: dict[int, Outcome] | None = None
+    ) -> tuple[Receipt, list[Item]]:
+        """Return a new receipt, and the items to be queued for it.
+
+        `told` has, by their place among the refs, the outcomes that are not just queued.
+        """
+        receipt_id = f"{self._process}{next(self._count):016x}"
+        receipt, now = Receipt(self, receipt_id, refs, feedback, told or {}), time.time()
+        items = [
+            Item(f"{receipt_id}-{place}" if place else receipt_id, ref, feedback, now)
+            for place, ref in enumerate(refs)
+            if not told or place not in told or told[place].status == "queued"
+        ]
+        for item in items:
+            self._queued[item.id] = receipt  # one step, which no other thread can see half of
+        if len(items) < len(refs):
+            with self._changed:
+                self._settled["dropped"] += len(refs) - len(items)
+        return receipt, items
+
+    def after_fork(self) -> None:
+        """Begin anew in a child process: what is queued is its parent's to deliver."""
+        self.__init__(unattended=self.unattended)  # type: ignore[misc]
+
+    def stored(self, items: Sequence[Item]) -> None:
+        """Tell that a store which is shared has taken the items; others may settle them from here on."""
+        for item in items:
+            with contextlib.suppress(KeyError):  # it was settled meanwhile
+                self._stored[item.id] = self._queued[item.id]
+
+    def catch_up(self, store: Store) -> None:
+        """Take over what other processes, which share the store, have made of our items. Raises StoreError."""
+        with self._changed:
+            ids = list(self._stored)[:MOST_ASKED_FOR]
+        fates = store.fates(ids) if ids else {}
+        for name in ids:
+            if name not in fates:
+                self._update(name, "delivered", None, 1)
+                continue
+            with contextlib.suppress(KeyError):  # it was settled meanwhile
+                self._stored[name] = self._stored.pop(name)  # behind the others, whose turn comes first
+            status, item = fates[name]
+            if status == "failed" or item.attempts:
+                self._update(name, status, item.reason, item.attempts)
+
+    def attempted(self, item: Item) -> None:
+        """Tell of an attempt that did not deliver, and that is not the last."""
+        self._update(item.id, "queued", item.reason, item.attempts)
+
+    def delivered(self, items: Sequence[Item]) -> None:
+        """Tell of an attempt that delivered all of these."""
+        with self._changed:
+            callbacks = [
+                callback
+                for item in items
+                if item.id in self._queued
+                for callback in self._note(item.id, "delivered", None, item.attempts + 1)
+            ]
+            self._changed.notify_all()
+        for callback in callbacks:
+            callback()
+
+    def settle(self, item: Item, status: Status, reason: str | None = None) -> None:
+        """Tell how it ended."""
+        self._update(item.id, status, reason, item.attempts)
+
+    def look(self) -> None:
+        """See what others have made of our items in the unattended store."""
+        try:
+            self.catch_up(self.unattended)  # type: ignore[arg-type]
+        except StoreError as error:
+            warn("store", "what became of feedback cannot be seen: %s", error)
+
+    def wait_for(self, predicate: Callable[[], bool], timeout: float | None) -> bool:
+        """Wait until the predicate holds, at most `timeout` seconds (None: as long as it takes); return it."""
+        seconds = threading.TIMEOUT_MAX if timeout is None else bounded(timeout)
+        if self.unattended is None:
+            with self._changed:
+                return self._changed.wait_for(predicate, seconds)
+        ends_at = time.monotonic() + seconds
+        while not predicate() and (left := ends_at - time.monotonic()) > 0:
+            self.look()
+            with self._changed:
+                self._changed.wait_for(predicate, min(left, LOOK_EVERY))
+        return predicate()
+
+    def wait_until_idle(self, timeout: float | None) -> FlushResult:
+        """Wait until nothing is queued, at most `timeout` seconds; return the counts and start them anew."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._queued, None if timeout is None else bounded(timeout))
+            counts, self._settled = self._settled, Counter()
+            return FlushResult(
+                delivered=counts["delivered"],
+                remaining=len(self._queued),
+                failed=counts["failed"],
+                dropped=counts["dropped"],
+            )
+
+    def take_over(self, ids: Iterable[str], other: Tracker) -> None:
+        """Keep the receipts of these items up to date from here on, in place of another tracker."""
+        with other._changed:
+            for name in ids:
+                with contextlib.suppress(KeyError):  # another process had put it
+                    self._queued[name] = other._queued.pop(name)
+                    self._queued[name]._tracker = self  # noqa: SLF001 - as above
+            other._changed.notify_all()
+
+    def queued(self) -> list[str]:
+        """Return the ids of the items that are queued."""
+        return list(self._queued)
+
+    def drop(self, ids: Iterable[str], reason: str) -> list[LogRef]:
+        """Settle items as dropped; return the log entries that they were for."""
+        return [ref for name in ids if (ref := self._update(name, "dropped", reason, None))]
+
+    def call_when_settled(self, receipt: Receipt, callback: Callable[[], None]) -> bool:
+        """Have the callback called, from any thread, once the receipt is settled; False where it is already."""
+        with self._changed:
+            if receipt.status != "queued":
+                return False
+            receipt._on_settled = [*(receipt._on_settled or ()), callback]  # noqa: SLF001 - the tracker keeps it up to date
+            return True
+
+    def call_no_more(self, receipt: Receipt, callback: Callable[[], None]) -> None:
+        """Undo `call_when_settled`; does nothing where the callback was called."""
+        with self._changed:
+            receipt._on_settled = [each for each in receipt._on_settled or () if each is not callback]  # noqa: SLF001 - as above
+
+    def _update(self, name: str, status: Status, reason: str | None, attempts: int | None) -> LogRef | None:
+        """Take note of what became of an item; return its log entry where it is one of ours that was queued.
+
+        An item without a receipt here was put into the store by another process, or before a restart.
+        """
+        with self._changed:
+            receipt = self._queued.get(name)
+            callbacks = self._note(name, status, reason, attempts) if receipt else ()
+            self._changed.notify_all()
+        for callback in callbacks:
+            callback()
+        return None if receipt is None else receipt._refs[_place(name)]  # noqa: SLF001 - the tracker keeps it up to date
+
+    def _note(
+        self, name: str, status: Status, reason: str | None, attempts: int | None
+    ) -> Sequence[Callable[[], None]]:
+        """Write into the item's receipt what became of it; return the callbacks that are due by that.
+
+        `attempts` are None where they are as they were.
+        """
+        receipt, index = self._queued[name], _place(name)
+        told, ref = receipt._told, receipt._refs[index]  # noqa: SLF001 - as above
+        before = told.get(index) or Outcome(ref=ref)
+        told[index] = Outcome(
+            ref=ref,
+            status=status,
+            reason=reason,
+            attempts=before.attempts if attempts is None else attempts,
+            unsupported=before.unsupported,
+        )
+        if status != "queued":
+            del self._queued[name]
+            self._stored.pop(name, None)
+            self._settled[status] += 1
+        if receipt._on_settled is None or receipt.status == "queued":  # noqa: SLF001 - as above
+            return ()
+        callbacks, receipt._on_settled = receipt._on_settled, None  # noqa: SLF001 - as above
+        return callbacks
+
+
+def _place(item_id: str) -> int:
+    """Return the place of the item's log entry in its receipt, as `Tracker.open` wrote it."""
+    return int(item_id.partition("-")[2] or 0)
+
+
+def bounded(timeout: object) -> float:
+    """Return a number of seconds that a lock takes: not negative, and not infinite; what is no number counts as 0."""
+    if isinstance(timeout, (int, float)) and timeout > 0:  # NaN is not
+        return min(timeout, threading.TIMEOUT_MAX)
+    return 0.0

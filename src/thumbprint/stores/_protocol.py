@@ -1,0 +1,154 @@
+"""What a store does, and the values that pass in and out of it. Everything else in the house sees only this."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from .._call import Call
+    from .._model import Finding, Item, Pace
+
+
+class Key(NamedTuple):
+    """What a reference is kept under. The kind keeps an application's own ids apart from those of a service."""
+
+    kind: Literal["scope", "response", "trace"]
+    id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """What one log entry has waiting, in the order in which it was put, leased to one worker.
+
+    While the lease lasts, until `ends_at` (seconds since 1970), nobody else is given the entry's items, those put
+    meanwhile neither. `token` tells the lease from a later one of the same entry.
+    """
+
+    entry: str
+    token: str
+    items: tuple[Item, ...]
+    ends_at: float = math.inf
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conclusion:
+    """What becomes of the items of a claim; together the three hold each of them once, as it is to be kept.
+
+    `settled` are forgotten; `buried` become dead letters; `waiting` keep their place and are due at `due_at` (seconds
+    since 1970).
+    """
+
+    settled: tuple[Item, ...] = ()
+    buried: tuple[Item, ...] = ()
+    waiting: tuple[Item, ...] = ()
+    due_at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Depth:
+    """How much of one backend's is in the outbox: waiting or leased, the oldest since when, and dead letters."""
+
+    backend: str
+    queued: int = 0
+    oldest_at: float | None = None
+    dead: int = 0
+
+
+class Store(Protocol):
+    """References, the outbox with its dead letters, and the pace of each credential.
+
+    Safe to use from several threads, and where it is shared from several processes. A method that cannot do its work
+    raises StoreError; none waits longer than a few seconds. Times are in seconds since 1970.
+    """
+
+    shared: bool
+    """Whether other processes may put into and claim from the same outbox."""
+
+    def remember(self, keys: Iterable[Key], call: Call) -> None:
+        """Keep the call under each of the keys, after those that are there already."""
+        ...
+
+    def recall(self, key: Key) -> tuple[Call, ...]:
+        """Return the calls that are kept under the key, in order; none where it is not known."""
+        ...
+
+    def put(self, items: Sequence[Item]) -> bool:
+        """Take all the items into the outbox, due at once; take none and return False where it is full.
+
+        An entry's items keep their order, those that are put again (`Item.id` is known) are taken once. With a durable
+        store, what was put survives the death of the process from here on.
+        """
+        ...
+
+    def claim(self, backend: str, *, now: float, most: int, lease: float) -> list[Claim]:
+        """Lease all that is waiting for up to `most` log entries of the backend whose first item is due.
+
+        The longest due come first. A lease ends by `conclude`, or by itself after `lease` seconds: the items are then
+        given out again.
+        """
+        ...
+
+    def conclude(self, claim: Claim, conclusion: Conclusion) -> None:
+        """End a lease. What was put meanwhile is due with what is still waiting, else at once.
+
+        Where the lease had ended by itself, what is settled or buried is so all the same, and the rest is left alone.
+        """
+        ...
+
+    def next_due(self, backend: str) -> float | None:
+        """Return when the next entry of the backend is due, or a lease on one ends; None where there is none."""
+        ...
+
+    def take(self, bucket: str, pace: Pace, *, now: float) -> float:
+        """Take one request from the bucket; return 0, or where it may not be made yet the seconds to wait.
+
+        A new bucket is full. It fills with `pace.rate` tokens a second up to `pace.burst`.
+        """
+        ...
+
+    def hold(self, bucket: str, *, until: float) -> None:
+        """Let nobody take from the bucket before `until`; never shortens a longer hold. 0 lifts it."""
+        ...
+
+    def fates(self, ids: Sequence[str]) -> Mapping[str, tuple[Literal["queued", "failed"], Item]]:
+        """Return item id → how it stands, with the item as it is kept; those that are not there were settled."""
+        ...
+
+    def depths(self) -> list[Depth]:
+        """Return how much there is of each backend's, by name."""
+        ...
+
+    def listed(self, *, dead: bool, most: int) -> list[Item]:
+        """Return up to so many items that wait, or the dead letters; the oldest first."""
+        ...
+
+    def revive(self, ids: Sequence[str] | None = None) -> int:
+        """Put dead letters back into the outbox, due at once, with no attempts; all or these. Return how many."""
+        ...
+
+    def purge(self, ids: Sequence[str] | None = None, *, dead: bool = True) -> int:
+        """Forget dead letters (or with dead=False what is waiting and not leased); all or these. Return how many."""
+        ...
+
+    def check(self) -> list[Finding]:
+        """Return what an operator should know of the store and its outbox; what is at fault there is a problem found.
+
+        Nothing that is kept is changed, and no password shown. Raises ConfigurationError where the store lacks a
+        package or a setting.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of what the store holds open. A later use opens it again."""
+        ...
+
+
+def entry_of(item: Item) -> str:
+    """Return what tells one log entry of a backend from another: its id, and where it lives."""
+    ref = item.ref
+    home = (ref.account_id, ref.gateway_id, ref.project_id, ref.project_name, ref.experiment_id)
+    return "\n".join([ref.id, *(part or "" for part in home)])

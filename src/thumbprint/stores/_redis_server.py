@@ -1,0 +1,235 @@
+"""How a Redis server is reached: its URL, connections for each process, and its faults as errors of this house.
+
+The only importer of the package `redis`.
+"""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+import os
+import secrets
+import socket
+import time
+from collections import deque
+from dataclasses import dataclass
+from queue import Empty, Full
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+
+from .._fork import importing
+from .._model import Finding
+from ..errors import ConfigurationError, StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from ._redis_scripts import Script
+
+TIMEOUT: Final = 2.0  # seconds for connecting, and for an answer; a URL may ask for less
+MAX_CONNECTIONS: Final = 64  # of one process; a thread that finds them all in use waits for one
+LOOK_EVERY: Final = 0.005  # seconds between two looks for a free one
+OLDEST: Final = (6, 2)  # the version of Redis that the scripts need
+REST: Final = 4  # times as long as a failure took, nothing else is tried: a server that hangs costs callers little time
+
+_SETTINGS: Final = {"decode_responses": True, "encoding": "utf-8", "encoding_errors": "surrogatepass"}
+_TIMEOUTS: Final = ("socket_timeout", "socket_connect_timeout")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Opened:
+    """What one process has open: the package, a client with its pool of connections, and a name for the process."""
+
+    pid: int
+    redis: Any
+    client: Any
+    consumer: str
+
+
+class RedisServer:
+    """A server that runs scripts. Connects when it is first asked to, again where it was away, anew in a child process.
+
+    Raises ConfigurationError where the URL cannot be used, with options that it does not know for instance, and where
+    the package `redis` is missing.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.place = place_of(url)
+        self._url = url
+        self._opened: _Opened | None = _open(url, self.place)
+        self._rests_until = 0.0
+
+    @property
+    def consumer(self) -> str:
+        """The name of this process among the consumers of the streams."""
+        return self._open().consumer
+
+    def run(self, script: Script, key: str, *args: str | float) -> Any:
+        """Return what the script answers; every fault of Redis is a StoreError from here on."""
+        return self._tried(lambda opened: _answer(opened, script, key, *args))
+
+    def findings(self) -> list[Finding]:
+        """Return what the server tells of itself that an operator should know; raise StoreError where it does not."""
+        return findings_of(self._tried(lambda opened: opened.client.info()), self.place)
+
+    def _tried(self, work: Callable[[_Opened], Any]) -> Any:
+        opened = self._open()
+        started = time.monotonic()
+        if started < self._rests_until:
+            raise StoreError(f"{self.place} did not answer; it is tried again in {self._rests_until - started:.1f} s")
+        try:
+            return work(opened)
+        except Exception as error:  # whatever redis-py raises: a ValueError where another thread closes the connection
+            if not isinstance(error, opened.redis.ResponseError):
+                ended = time.monotonic()
+                self._rests_until = ended + REST * (ended - started)
+            said = _without(_password(opened.client), f"{self.place}: {error}. {_advice(opened.redis, error)}")
+        raise StoreError(said)  # out here, where it does not drag the other error along
+
+    def close(self) -> None:
+        """Close this process's connections, without a word to the server. A later use opens new ones."""
+        opened, self._opened = self._opened, None
+        if opened is not None and opened.pid == os.getpid():
+            opened.client.connection_pool.disconnect()
+
+    def _open(self) -> _Opened:
+        """Return what this process has open.
+
+        Without a lock, which a fork could leave locked for good: of two threads that come here first, one opens for
+        nothing.
+        """
+        opened = self._opened
+        if opened is None or opened.pid != os.getpid():
+            opened = self._opened = _open(self._url, self.place)
+        return opened
+
+
+def findings_of(info: Mapping[str, Any], place: str) -> list[Finding]:
+    """Return what INFO tells that an operator should know. Pure."""
+    version = str(info.get("redis_version", "0"))
+    name = f"Valkey {info['valkey_version']}" if "valkey_version" in info else f"Redis {version}"
+    findings = [Finding(check="store", status="ok", found=f"{place} is {name}")]
+    if _number(version) < OLDEST:
+        advice = "update the server: the store needs Redis 6.2 or newer, or Valkey"
+        findings = [Finding(check="store", status="problem", found=f"{place} is {name}", advice=advice)]
+    policy = info.get("maxmemory_policy", "noeviction")
+    if policy != "noeviction":
+        found = f"when the server's memory is full it evicts keys (maxmemory-policy {policy}), feedback among them"
+        advice = "set maxmemory-policy to noeviction"
+        findings.append(Finding(check="store eviction", status="warning", found=found, advice=advice))
+    if not info.get("aof_enabled"):
+        found = "the server keeps no append-only file: what it holds can be lost when it crashes"
+        advice = "set appendonly to yes, or see that the service keeps its data in another way"
+        findings.append(Finding(check="store durability", status="warning", found=found, advice=advice))
+    return findings
+
+
+def _number(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split(".")[:2] if part.isdecimal())
+
+
+def place_of(url: str) -> str:
+    """Return the URL without user, password and options; raise ConfigurationError where it is none of Redis."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "localhost", parts.port or 6379
+    except (AttributeError, TypeError, ValueError):
+        raise _unusable("it") from None
+    if "@" in f"{parts.path}{parts.query}" or parts.fragment:  # then the "host" may be the beginning of a password
+        raise _unusable("it")
+    database = parts.path.strip("/") or "0"
+    if parts.scheme == "unix" and parts.path:
+        return f"unix://{parts.path}"
+    if parts.scheme in {"redis", "rediss"} and database.isdecimal():
+        return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}:{port}/{database}"
+    raise _unusable("it")
+
+
+def _unusable(what: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"THUMBPRINT_STORE (store=…): {what} is no URL of a Redis server that can be used. Write "
+        "redis://[user:password@]host[:port][/database], the same with rediss:// for TLS, or unix:///path?db=0, with "
+        "options that redis-py knows; in a password, write / as %2F, @ as %40, # as %23 and ? as %3F"
+    )
+
+
+def _open(url: str, place: str) -> _Opened:
+    """Return what is needed to connect; it connects nowhere yet."""
+    try:
+        with importing:
+            import redis  # noqa: PLC0415 - it costs 100 ms, and only those who use the store have it
+
+            codecs.lookup("idna")  # which looking up a host's address imports
+    except ImportError:
+        raise ConfigurationError(f"{place} needs the package redis: pip install thumbprint[redis]") from None
+    try:
+        pool = _pool(redis, url)
+        pool.connection_class(**pool.connection_kwargs)  # connects nowhere, but refuses options that it does not know
+    except (AttributeError, TypeError, ValueError):
+        raise _unusable(place) from None
+    consumer = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+    return _Opened(pid=os.getpid(), redis=redis, client=redis.Redis(connection_pool=pool), consumer=consumer)
+
+
+def _pool(redis: Any, url: str) -> Any:
+    asked: dict[str, Any] = redis.connection.parse_url(url)
+    limits = {name: min(asked.get(name, TIMEOUT), TIMEOUT) for name in _TIMEOUTS}
+    # Once more after a lost connection: an idle one may have been cut long ago. So every script may come to run twice.
+    retry = redis.retry.Retry(redis.backoff.NoBackoff(), 1, supported_errors=(redis.ConnectionError,))
+    settings = {**asked, **limits, **_SETTINGS, "retry": retry}
+    return redis.BlockingConnectionPool(
+        max_connections=MAX_CONNECTIONS, timeout=TIMEOUT, queue_class=_FreeConnections, **settings
+    )
+
+
+class _FreeConnections:
+    """What the pool keeps the connections in that nobody uses, the last one used first: a queue without a lock.
+
+    With one, a signal handler or a finalizer that records could wait for ever for the thread that it has interrupted.
+    """
+
+    def __init__(self, maxsize: int) -> None:
+        self.queue: deque[Any] = deque()
+        self._most = maxsize
+
+    def put_nowait(self, connection: Any) -> None:
+        if len(self.queue) >= self._most:
+            raise Full
+        self.queue.append(connection)
+
+    def get(self, block: bool, timeout: float) -> Any:  # noqa: ARG002 - the pool always asks to be blocked
+        ends_at = time.monotonic() + timeout
+        while True:
+            with contextlib.suppress(IndexError):
+                return self.queue.pop()
+            if time.monotonic() >= ends_at:
+                raise Empty
+            time.sleep(LOOK_EVERY)
+
+
+def _answer(opened: _Opened, script: Script, key: str, *args: str | float) -> Any:
+    try:
+        return opened.client.evalsha(script.sha, 1, key, *args)
+    except opened.redis.exceptions.NoScriptError:  # a new or a restarted server, or SCRIPT FLUSH
+        return opened.client.eval(script.text, 1, key, *args)
+
+
+def _password(client: Any) -> str | None:
+    password: str | None = client.connection_pool.connection_kwargs.get("password")
+    return password
+
+
+def _without(password: str | None, text: str) -> str:
+    """Return the text without the password, which a server may repeat that does not know how to log in."""
+    return text.replace(password, "…") if password else text
+
+
+def _advice(redis: Any, error: Exception) -> str:
+    """Say what to do about a fault of Redis."""
+    if isinstance(error, redis.AuthenticationError):
+        return "Check the user and the password in THUMBPRINT_STORE"
+    if isinstance(error, redis.BusyLoadingError):
+        return "It is starting, and will be there soon"
+    if isinstance(error, redis.ResponseError):
+        return "It must be Redis 6.2 or newer, or Valkey, and nobody else may use the prefix"
+    return "Start it, or correct THUMBPRINT_STORE; it is tried again at every use"

@@ -1,0 +1,281 @@
+"""An SQLite file as one process has it open: its layout, whose turn it is, forks, and its faults as errors of ours.
+
+Nothing else imports `sqlite3` but for its types.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+import weakref
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from .._model import Finding
+from ..errors import StoreError
+from ._json import Unreadable
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Callable, Iterator, Sequence
+
+T = TypeVar("T")
+
+PATIENCE: Final = 5.0  # seconds to wait for another thread, and for another process
+CLOSE_PATIENCE: Final = 0.1  # seconds: nothing is lost by a connection that stays open
+RETRY_EVERY: Final = 0.01  # seconds
+
+APPLICATION_ID: Final = 0x7468756D  # "thum", in the header of the file: it is ours
+# In one statement: between two, another process may lay the file out.
+LAYOUT: Final = """SELECT user_version, application_id, EXISTS (SELECT 1 FROM sqlite_master)
+    FROM pragma_user_version, pragma_application_id"""
+
+# What SQLite says → what happened and what to do.
+ADVICE: Final = {
+    "SQLITE_BUSY": f"another process has kept it locked for {PATIENCE:g} s; see what that process does",
+    "SQLITE_CANTOPEN": "it cannot be opened; see whether this user may read and write it and its folder",
+    "SQLITE_CORRUPT": "it is damaged; move it away, and see what `sqlite3 FILE .recover` can save of it",
+    "SQLITE_FULL": "the disk is full; make room",
+    "SQLITE_IOERR": "the disk could not be read or written; see whether it is full, failing or a network drive",
+    "SQLITE_NOTADB": "it is not an SQLite database; give the path of another file",
+    "SQLITE_READONLY": "this user may not write to it or to its folder; change the permissions, or give another path",
+}
+OTHERWISE: Final = "SQLite could not do it"
+
+
+class SqliteFile:
+    """A file with one connection, which the threads take in turn: SQLite has one writer at a time anyway.
+
+    What interrupts a thread at its turn, a signal handler or a finalizer, takes part in that turn.
+
+    It is opened when it is first used, and made where it is missing, but not its folder. `migrations` are the versions
+    of its layout, which are counted in `user_version`: a tuple of statements makes each of the one before.
+
+    It is closed before a fork, and each side opens its own connection: SQLite's locks belong to the process that made
+    them, and a child that inherits SQLite's notes of them would believe that it holds them too.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, migrations: Sequence[Sequence[str]]) -> None:
+        self.path = Path(path).absolute()  # now: a daemon changes its folder before it first uses the store
+        self._migrations = migrations
+        self._connection: sqlite3.Connection | None = None
+        self._lock = threading.RLock()
+        self._working = False
+        self._forking: int | None = None  # the thread that has the lock because it forks
+        _files.add(self)
+
+    def __del__(self) -> None:
+        """Close the connection of a file that nobody needs any more."""
+        with contextlib.suppress(Exception):  # it was never opened, or the interpreter is shutting down
+            self._disconnect()
+
+    def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Do work with the connection, alone; the one place where SQLite's errors become StoreErrors.
+
+        After any failure the connection is closed: that rolls back what was begun, and the next use finds the file as
+        it then is.
+
+        A signal handler or a finalizer may come here in the middle of this thread's own work: what it does becomes part
+        of that, and lasts when that does, since SQLite would let it wait for ever for the other.
+        """
+        lock = self._acquired()
+        interrupted = self._working
+        try:
+            self._working = True
+            return work(self._connection or self._connect())
+        except BaseException as error:
+            if not interrupted:
+                self._disconnect()
+            self._translate(error)
+            raise
+        finally:
+            self._working = interrupted
+            lock.release()
+
+    def missing(self) -> Finding | None:
+        """Return what there is to say of a file that is not there yet; None where it is. Makes nothing."""
+        if os.access(self.path, os.F_OK) or self.path.name == ":memory:":
+            return None
+        found, folder = f"there is no file {str(self.path)!r} yet", self.path.parent
+        if os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+            advice = "it is made when an application first uses it; if one has, this is another path than its own"
+            return Finding(check="store", status="warning", found=found, advice=advice)
+        advice = f"make the folder {str(folder)!r}, and let this user write there, or give another path"
+        return Finding(check="store", status="problem", found=found, advice=advice)
+
+    def close(self) -> None:
+        """Close the connection, if no thread is at work with it just now. A later use opens another."""
+        lock = self._lock
+        if lock.acquire(timeout=CLOSE_PATIENCE):
+            try:
+                self._disconnect()
+            finally:
+                lock.release()
+
+    def before_fork(self) -> None:
+        """Close the connection, and let no thread open another until the fork is done."""
+        if self._lock.acquire(timeout=PATIENCE):
+            self._forking = threading.get_ident()
+            self._disconnect()
+
+    def after_fork_in_parent(self) -> None:
+        """Let the threads go on."""
+        if self._forking == threading.get_ident():
+            self._forking = None
+            self._lock.release()
+
+    def after_fork_in_child(self) -> None:
+        """Begin anew. A connection that could not be closed in time is the parent's: it is left alone, for ever."""
+        _abandoned.append(self._connection)
+        self._connection = None
+        self._forking = None
+        self._working = False
+        self._lock = threading.RLock()
+
+    def _acquired(self) -> threading.RLock:
+        """Return the lock, once it is this thread's."""
+        lock = self._lock
+        if not lock.acquire(timeout=PATIENCE):
+            raise self._error(f"another thread has been at it for {PATIENCE:g} s; see what keeps the disk so busy")
+        return lock
+
+    def _connect(self) -> sqlite3.Connection:
+        import sqlite3  # noqa: PLC0415 - not everybody has a store in a file
+
+        if self.path.name == ":memory:":
+            raise self._error("what is to be kept in memory needs no SQLite; use memory://")
+        db = sqlite3.connect(self.path, timeout=PATIENCE, isolation_level=None, check_same_thread=False)
+        self._connection = db
+        db.execute("PRAGMA synchronous = NORMAL")
+        self._layout(db)
+        self._write_ahead(db)
+        self._migrate(db)
+        return db
+
+    def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with contextlib.suppress(Exception):  # it is gone either way
+                connection.close()
+
+    def _layout(self, db: sqlite3.Connection) -> int:
+        """Return which version of the layout the file has: 0 where it is new."""
+        version: int
+        [(version, application, used)] = fetch(db, LAYOUT)
+        if used and application != APPLICATION_ID:
+            raise self._error("it is the database of another application; give the path of another file")
+        if version > len(self._migrations):
+            raise self._error(
+                f"a newer thumbprint has written it (layout {version}, and this one knows {len(self._migrations)}); "
+                "upgrade this one, or give the path of another file"
+            )
+        return version
+
+    def _write_ahead(self, db: sqlite3.Connection) -> None:
+        """Switch WAL mode on; it stays on, in the file."""
+        ends_at = time.monotonic() + PATIENCE
+        while (mode := _try_write_ahead(db, last=time.monotonic() > ends_at)) is None:
+            time.sleep(RETRY_EVERY)
+        if mode != "wal":
+            raise self._error("SQLite can keep no write-ahead log there; give a path on a local disk")
+
+    def _migrate(self, db: sqlite3.Connection) -> None:
+        if self._layout(db) == len(self._migrations):
+            return
+        with transaction(db):
+            for statements in self._migrations[self._layout(db) :]:  # again: another process may have been here
+                for statement in statements:
+                    db.execute(statement)
+            db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            db.execute(f"PRAGMA user_version = {len(self._migrations)}")
+
+    def _translate(self, error: BaseException) -> None:
+        """Raise StoreError for an error of SQLite's, and for a value in the file that is not as it was written."""
+        import sqlite3  # noqa: PLC0415 - as above
+
+        if isinstance(error, sqlite3.Error):
+            raise self._error(f"{self._advice(error)} (SQLite says: {error})") from error
+        if isinstance(error, Unreadable):
+            raise self._error(f"{ADVICE['SQLITE_CORRUPT']} (in a value: {error})") from error
+
+    def _advice(self, error: sqlite3.Error) -> str:
+        if self.path.is_dir():
+            return "it is a folder; give the path of a file"
+        code = "_".join(getattr(error, "sqlite_errorname", "").split("_")[:2])  # SQLITE_IOERR_WRITE → SQLITE_IOERR
+        if code == "SQLITE_CANTOPEN" and not self.path.parent.is_dir():
+            return f"there is no folder {str(self.path.parent)!r}; make it, or give another path"
+        return ADVICE.get(code, OTHERWISE)
+
+    def _error(self, what: str) -> StoreError:
+        return StoreError(f"the store {str(self.path)!r} cannot be used: {what}")
+
+
+_files: Final[weakref.WeakSet[SqliteFile]] = weakref.WeakSet()
+_abandoned: Final[list[sqlite3.Connection | None]] = []
+
+
+def _before_fork() -> None:
+    for file in list(_files):
+        file.before_fork()
+
+
+def _after_fork_in_parent() -> None:
+    for file in list(_files):
+        file.after_fork_in_parent()
+
+
+def _after_fork_in_child() -> None:
+    for file in list(_files):
+        file.after_fork_in_child()
+
+
+if hasattr(os, "register_at_fork"):  # pragma: no branch - not on Windows, where nothing forks
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
+
+
+@contextlib.contextmanager
+def transaction(db: sqlite3.Connection) -> Iterator[None]:
+    """Write all or nothing. What fails inside is rolled back when `SqliteFile.run` closes the connection."""
+    if db.in_transaction:  # in the middle of which a signal handler or a finalizer has come here
+        yield
+        return
+    db.execute("BEGIN IMMEDIATE")
+    yield
+    db.execute("COMMIT")
+
+
+def insert(db: sqlite3.Connection, statement: str, values: Sequence[Sequence[Any]]) -> None:
+    """Execute the statement for each of the values, all or nothing."""
+    if len(values) == 1:
+        db.execute(statement, values[0])  # a transaction by itself, and the fastest
+    else:
+        with transaction(db):
+            db.executemany(statement, values)
+
+
+def fetch(db: sqlite3.Connection, query: str, *values: Any) -> list[tuple[Any, ...]]:
+    """Return all rows that the query finds."""
+    return db.execute(query, values).fetchall()
+
+
+def fetch_value(db: sqlite3.Connection, query: str, *values: Any) -> Any:
+    """Return the first value in the first row that the query finds."""
+    return fetch(db, query, *values)[0][0]
+
+
+def _try_write_ahead(db: sqlite3.Connection, *, last: bool) -> str | None:
+    """Return the journal mode that is on then; None where others who open the file are in the way, but the last time.
+
+    SQLite does not wait here by itself: two who both did would wait for ever.
+    """
+    import sqlite3  # noqa: PLC0415 - as above
+
+    try:
+        mode: str = fetch_value(db, "PRAGMA journal_mode = WAL")
+    except sqlite3.OperationalError as error:
+        if last or error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+            raise
+        return None
+    return mode

@@ -1,0 +1,150 @@
+"""A store that may be away for a while: what is put meanwhile waits in memory, and moves there when it is back."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import weakref
+from collections import deque
+from itertools import islice
+from typing import TYPE_CHECKING, Final, Literal
+
+from .._log import warn
+from ..errors import StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from .._call import Call
+    from .._model import Finding, Item, Pace
+    from ._protocol import Claim, Conclusion, Depth, Key, Store
+
+MAX_ITEMS: Final = 10_000
+MOVED_AT_ONCE: Final = 100
+
+_alive: weakref.WeakSet[BufferedStore] = weakref.WeakSet()
+
+
+class BufferedStore:
+    """Another store, with up to `max_items` kept in memory while that one cannot be written.
+
+    They move into it, in the order in which they were put, before anything newer does: whenever something is put, or
+    the outbox is looked at. Until then they are as safe as this process; a child process that is forked off begins
+    without them. Everything else is the other store's.
+    """
+
+    def __init__(self, store: Store, *, max_items: int = MAX_ITEMS) -> None:
+        self.shared = store.shared
+        self._store = store
+        self._max_items = max_items
+        self.after_fork()
+        _alive.add(self)
+
+    def after_fork(self) -> None:
+        """Begin anew in a child process: what waits in memory is its parent's."""
+        self._lock = threading.RLock()
+        self._waiting: deque[Item] = deque()
+
+    def __repr__(self) -> str:
+        return f"BufferedStore({self._store!r})"
+
+    def put(self, items: Sequence[Item]) -> bool:
+        """Take all the items into the outbox, or into memory; return False where what has to take them is full."""
+        try:
+            self.move()
+            if not self._waiting:
+                return self._store.put(items)
+        except StoreError as error:
+            warn("buffered", "feedback waits in memory until the store can be written: %s", error)
+        with self._lock:
+            if len(self._waiting) + len(items) > self._max_items:
+                return False
+            self._waiting.extend(items)
+        return True
+
+    def move(self) -> None:
+        """Put what waits in memory into the store; raise StoreError where that cannot be written yet."""
+        while self._waiting:
+            with self._lock:
+                items = list(islice(self._waiting, MOVED_AT_ONCE))
+                if not self._store.put(items):
+                    return  # it is full: they wait on
+                for _ in items:
+                    self._waiting.popleft()
+
+    def unsaved(self) -> list[Item]:
+        """Return what waits in memory."""
+        return list(self._waiting)
+
+    def claim(self, backend: str, *, now: float, most: int, lease: float) -> list[Claim]:
+        """Lease as the store does, after what waits in memory has moved there."""
+        self.move()
+        return self._store.claim(backend, now=now, most=most, lease=lease)
+
+    def next_due(self, backend: str) -> float | None:
+        """Return as the store does, after what waits in memory has moved there."""
+        self.move()
+        return self._store.next_due(backend)
+
+    def fates(self, ids: Sequence[str]) -> Mapping[str, tuple[Literal["queued", "failed"], Item]]:
+        """Return as the store does; what waits in memory is queued."""
+        wanted = set(ids)
+        waiting = {item.id: item for item in self.unsaved() if item.id in wanted}
+        fates = self._store.fates([name for name in ids if name not in waiting])
+        return {**fates, **{name: ("queued", item) for name, item in waiting.items()}}
+
+    def remember(self, keys: Iterable[Key], call: Call) -> None:
+        """Keep the call in the store."""
+        self._store.remember(keys, call)
+
+    def recall(self, key: Key) -> tuple[Call, ...]:
+        """Return what the store keeps under the key."""
+        return self._store.recall(key)
+
+    def conclude(self, claim: Claim, conclusion: Conclusion) -> None:
+        """End a lease of the store's."""
+        self._store.conclude(claim, conclusion)
+
+    def take(self, bucket: str, pace: Pace, *, now: float) -> float:
+        """Take from the store's bucket."""
+        return self._store.take(bucket, pace, now=now)
+
+    def hold(self, bucket: str, *, until: float) -> None:
+        """Hold the store's bucket."""
+        self._store.hold(bucket, until=until)
+
+    def depths(self) -> list[Depth]:
+        """Return how much there is in the store."""
+        return self._store.depths()
+
+    def listed(self, *, dead: bool, most: int) -> list[Item]:
+        """Return what is in the store."""
+        return self._store.listed(dead=dead, most=most)
+
+    def revive(self, ids: Sequence[str] | None = None) -> int:
+        """Revive dead letters of the store."""
+        return self._store.revive(ids)
+
+    def purge(self, ids: Sequence[str] | None = None, *, dead: bool = True) -> int:
+        """Purge the store."""
+        return self._store.purge(ids, dead=dead)
+
+    def check(self) -> list[Finding]:
+        """Return what there is to say of the store."""
+        return self._store.check()
+
+    def close(self) -> None:
+        """Close the store, after what waits in memory has moved there where that is possible."""
+        with contextlib.suppress(StoreError):
+            self.move()
+        self._store.close()
+
+
+def _after_fork() -> None:
+    for store in list(_alive):
+        store.after_fork()
+
+
+if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows has none
+    os.register_at_fork(after_in_child=_after_fork)

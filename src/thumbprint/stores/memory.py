@@ -1,0 +1,291 @@
+"""The store of a single process: everything is gone when the process is."""
+
+from __future__ import annotations
+
+import contextlib
+import heapq
+import itertools
+import os
+import threading
+import time
+import weakref
+from collections import Counter, OrderedDict, deque
+from typing import TYPE_CHECKING, Final, Literal
+
+from .._model import Finding
+from ._findings import outbox_findings
+from ._protocol import Claim, Conclusion, Depth, Key, entry_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from .._call import Call
+    from .._model import Item, Pace
+
+MAX_KEYS: Final = 100_000
+MAX_CALLS_PER_KEY: Final = 1_000
+MAX_ITEMS: Final = 10_000
+MAX_DEAD: Final = 10_000
+
+
+_alive: weakref.WeakSet[MemoryStore] = weakref.WeakSet()
+
+
+class _Queue:
+    """What one log entry has waiting. `due_at` is also the key of its valid place in the heap of its backend."""
+
+    __slots__ = ("due_at", "items", "token")
+
+    def __init__(self) -> None:
+        self.items: list[Item] = []
+        self.due_at = 0.0
+        self.token: str | None = None  # of the lease that is on
+
+
+class MemoryStore:
+    """References and the outbox in this process's memory, all of it bounded.
+
+    Of more than `max_keys` ids the ones longest unused are forgotten, of more than 1,000 calls under one id the oldest.
+    An outbox of `max_items` is full. Of more than 10,000 dead letters the oldest are forgotten. A child process that
+    is forked off begins empty: what is queued is its parent's to deliver.
+    """
+
+    shared = False
+
+    def __init__(self, *, max_keys: int = MAX_KEYS, max_items: int = MAX_ITEMS) -> None:
+        self._max_keys = max_keys
+        self._max_items = max_items
+        self._begin()
+        _alive.add(self)
+
+    def _begin(self) -> None:
+        self._lock = threading.RLock()
+        self._inbox: deque[Item] = deque()
+        self._calls: OrderedDict[Key, tuple[Call, ...]] = OrderedDict()
+        self._queues: dict[str, dict[str, _Queue]] = {}  # by backend, by entry
+        self._due: dict[str, list[tuple[float, int, str]]] = {}  # by backend: a heap of entries, stale ones among them
+        self._dead: OrderedDict[str, Item] = OrderedDict()
+        self._buckets: dict[str, tuple[float, float]] = {}  # tokens, and when they were counted
+        self._holds: dict[str, float] = {}
+        self._queued: dict[str, Item] = {}
+        self._turn = itertools.count()
+
+    def after_fork(self) -> None:
+        """Begin anew in a child process; references are kept, the outbox is the parent's."""
+        calls = self._calls
+        self._begin()
+        self._calls = calls
+
+    def remember(self, keys: Iterable[Key], call: Call) -> None:
+        """Keep the call under each of the keys, after those that are there already."""
+        with self._lock:
+            for key in keys:
+                calls = self._calls.get(key, ())
+                self._calls[key] = (*calls[-MAX_CALLS_PER_KEY + 1 :], call)
+                self._calls.move_to_end(key)
+            while len(self._calls) > self._max_keys:
+                self._calls.popitem(last=False)
+
+    def recall(self, key: Key) -> tuple[Call, ...]:
+        """Return the calls that are kept under the key, in order; none where it is not known."""
+        with self._lock:
+            calls = self._calls.get(key)
+            if calls is None:
+                return ()
+            self._calls.move_to_end(key)
+            return calls
+
+    def put(self, items: Sequence[Item]) -> bool:
+        """Take all the items into the outbox, due at once; take none and return False where it is full.
+
+        Threads that fill the last places together may each put a few too many.
+        """
+        if len(self._inbox) + len(self._queued) + len(items) > self._max_items and not self._has_room(items):
+            return False
+        self._inbox.extend(items)  # one step, which needs no lock
+        return True
+
+    def claim(self, backend: str, *, now: float, most: int, lease: float) -> list[Claim]:
+        """Lease all that is waiting for up to `most` log entries of the backend whose first item is due."""
+        claims: list[Claim] = []
+        with self._sorted():
+            heap = self._due.get(backend, [])
+            while heap and heap[0][0] <= now and len(claims) < most:
+                due_at, turn, entry = heapq.heappop(heap)
+                queue = self._queues[backend].get(entry)
+                if queue is None or queue.due_at != due_at:
+                    continue  # the entry was settled, or has another place by now
+                if not queue.items:
+                    del self._queues[backend][entry]  # a lease on nothing has ended
+                    continue
+                queue.token = str(turn)
+                self._place(backend, entry, queue, now + lease)
+                claims.append(Claim(entry=entry, token=queue.token, items=tuple(queue.items), ends_at=now + lease))
+        return claims
+
+    def conclude(self, claim: Claim, conclusion: Conclusion) -> None:
+        """End a lease. What was put meanwhile is due with what is still waiting, else at once."""
+        backend = claim.items[0].ref.backend
+        with self._sorted():
+            for item in conclusion.settled:
+                self._queued.pop(item.id, None)
+                self._dead.pop(item.id, None)  # who came too late buried it, and it arrived all the same
+            for item in conclusion.buried:
+                if self._queued.pop(item.id, None) is not None:
+                    self._bury(item)
+            queue = self._queues.get(backend, {}).get(claim.entry)
+            if queue is None:
+                return
+            queue.items = [item for item in queue.items if item.id in self._queued]
+            if queue.token == claim.token:
+                queue.token = None
+                if not queue.items:
+                    del self._queues[backend][claim.entry]
+                    return
+                changed = {item.id: item for item in conclusion.waiting if item.id in self._queued}
+                self._queued.update(changed)
+                queue.items = [changed.get(item.id, item) for item in queue.items]
+                self._place(backend, claim.entry, queue, conclusion.due_at if conclusion.waiting else 0.0)
+            if not queue.items and queue.token is None:
+                del self._queues[backend][claim.entry]
+
+    def next_due(self, backend: str) -> float | None:
+        """Return when the next entry of the backend is due, or a lease on one ends; None where there is none."""
+        with self._sorted():
+            heap, queues = self._due.get(backend, []), self._queues.get(backend, {})
+            while heap and (heap[0][2] not in queues or queues[heap[0][2]].due_at != heap[0][0]):
+                heapq.heappop(heap)
+            return heap[0][0] if heap else None
+
+    def take(self, bucket: str, pace: Pace, *, now: float) -> float:
+        """Take one request from the bucket; return 0, or where it may not be made yet the seconds to wait."""
+        with self._lock:
+            held = self._holds.get(bucket, 0.0) - now
+            if held > 0:
+                return held
+            tokens, at = self._buckets.get(bucket, (pace.burst, now))
+            tokens = min(pace.burst, tokens + max(0.0, now - at) * pace.rate)
+            if tokens < 1:
+                self._buckets[bucket] = (tokens, now)
+                return (1 - tokens) / pace.rate
+            self._buckets[bucket] = (tokens - 1, now)
+            return 0.0
+
+    def hold(self, bucket: str, *, until: float) -> None:
+        """Let nobody take from the bucket before `until`; never shortens a longer hold. 0 lifts it."""
+        with self._lock:
+            self._holds[bucket] = max(until, self._holds.get(bucket, 0.0)) if until else 0.0
+
+    def fates(self, ids: Sequence[str]) -> Mapping[str, tuple[Literal["queued", "failed"], Item]]:
+        """Return item id → how it stands; those that are not there were settled."""
+        with self._sorted():
+            fates: dict[str, tuple[Literal["queued", "failed"], Item]] = {}
+            for name in ids:
+                if name in self._queued:
+                    fates[name] = ("queued", self._queued[name])
+                elif name in self._dead:
+                    fates[name] = ("failed", self._dead[name])
+            return fates
+
+    def depths(self) -> list[Depth]:
+        """Return how much there is of each backend's, by name."""
+        with self._sorted():
+            queued = Counter(item.ref.backend for item in self._queued.values())
+            dead = Counter(item.ref.backend for item in self._dead.values())
+            oldest: dict[str, float] = {}
+            for item in self._queued.values():
+                oldest[item.ref.backend] = min(item.created_at, oldest.get(item.ref.backend, item.created_at))
+            return [
+                Depth(backend=name, queued=queued[name], oldest_at=oldest.get(name), dead=dead[name])
+                for name in sorted(queued | dead)
+            ]
+
+    def listed(self, *, dead: bool, most: int) -> list[Item]:
+        """Return up to so many items that wait, or the dead letters; the oldest first."""
+        with self._sorted():
+            items = self._dead.values() if dead else self._queued.values()
+            return heapq.nsmallest(most, items, key=lambda item: item.created_at)
+
+    def revive(self, ids: Sequence[str] | None = None) -> int:
+        """Put dead letters back into the outbox, due at once, with no attempts; all or these. Return how many."""
+        with self._sorted():
+            found = [self._dead.pop(name) for name in list(self._dead if ids is None else ids) if name in self._dead]
+            for item in found:
+                self._append(item._replace(attempts=0, reason=None))
+            return len(found)
+
+    def purge(self, ids: Sequence[str] | None = None, *, dead: bool = True) -> int:
+        """Forget dead letters (or with dead=False what is waiting and not leased); all or these. Return how many."""
+        with self._sorted():
+            kept: Mapping[str, Item] = self._dead if dead else self._queued
+            chosen = [name for name in dict.fromkeys(list(kept) if ids is None else ids) if name in kept]
+            return sum(self._forget(name, dead=dead) for name in chosen)
+
+    def check(self) -> list[Finding]:
+        """Return what an operator should know: above all, that none of it survives the process."""
+        advice = "where that must not be, set THUMBPRINT_STORE to sqlite:///PATH, or redis://… for several machines"
+        found = "memory://: what is not delivered when the process dies is lost"
+        memory = Finding(check="store", status="warning", found=found, advice=advice)
+        return [memory, *outbox_findings(self.depths(), time.time())]
+
+    def close(self) -> None:
+        """Do nothing: there is nothing to let go of."""
+
+    def _has_room(self, items: Sequence[Item]) -> bool:
+        """Whether those of the items that are not there yet find room, counted exactly."""
+        with self._sorted():
+            new = {item.id for item in items if item.id not in self._queued and item.id not in self._dead}
+            return len(self._queued) + len(new) <= self._max_items
+
+    @contextlib.contextmanager
+    def _sorted(self) -> Iterator[None]:
+        """Hold the lock, with everything that was put in its place."""
+        with self._lock:
+            with contextlib.suppress(IndexError):  # it is empty
+                while True:
+                    item = self._inbox.popleft()
+                    if item.id not in self._queued and item.id not in self._dead:
+                        self._append(item)
+            yield
+
+    def _append(self, item: Item) -> None:
+        backend, entry = item.ref.backend, entry_of(item)
+        queues = self._queues.setdefault(backend, {})
+        queue = queues.get(entry)
+        if queue is None:
+            queue = queues[entry] = _Queue()
+            self._place(backend, entry, queue, 0.0)
+        queue.items.append(item)
+        self._queued[item.id] = item
+
+    def _place(self, backend: str, entry: str, queue: _Queue, due_at: float) -> None:
+        queue.due_at = due_at
+        heapq.heappush(self._due.setdefault(backend, []), (due_at, next(self._turn), entry))
+
+    def _bury(self, item: Item) -> None:
+        self._dead[item.id] = item
+        if len(self._dead) > MAX_DEAD:
+            self._dead.popitem(last=False)
+
+    def _forget(self, name: str, *, dead: bool) -> bool:
+        if dead:
+            del self._dead[name]
+            return True
+        item = self._queued[name]
+        queue = self._queues[item.ref.backend][entry_of(item)]
+        if queue.token is not None:
+            return False
+        del self._queued[name]
+        queue.items = [each for each in queue.items if each.id != name]
+        if not queue.items:
+            del self._queues[item.ref.backend][entry_of(item)]
+        return True
+
+
+def _after_fork() -> None:
+    for store in list(_alive):
+        store.after_fork()
+
+
+if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows has none
+    os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,246 @@
+"""The store of a fleet: references and the outbox on a Redis (6.2 or newer) or Valkey server that all machines share.
+
+How they lie there, and what changes them, is told in `_redis_scripts`; how the server is reached in `_redis_server`.
+
+The server should not evict keys (maxmemory-policy noeviction), and should keep an append-only file where feedback is to
+survive the server's own crash.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from typing import TYPE_CHECKING, Any, Final, Literal
+from urllib.parse import quote, unquote
+
+from .._model import Finding
+from ..errors import ConfigurationError, StoreError
+from . import _redis_scripts as scripts
+from ._findings import outbox_findings
+from ._json import Unreadable, call_from_json, call_to_json, item_from_json, item_to_json
+from ._protocol import Claim, Conclusion, Depth, Key, entry_of
+from ._redis_server import RedisServer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from .._call import Call
+    from .._model import Item, Pace
+    from ._redis_scripts import Script
+
+REFERENCE_TTL: Final = 7 * 24 * 3600.0
+MAX_ITEMS: Final = 1_000_000
+MAX_CALLS_PER_KEY: Final = 1_000
+PREFIX: Final = "thumbprint"
+
+BUCKET_TTL: Final = 7 * 24 * 3600.0  # an unused bucket is full long before
+CONSUMER_TTL: Final = 24 * 3600.0  # a consumer that was idle for so long and has nothing pending is gone
+PAGE: Final = 500  # items that one call of `revive` or `purge` moves: a script holds up the whole server
+
+
+class RedisStore:
+    """References and the outbox on a Redis or Valkey server, for processes on any number of machines.
+
+    `url` is `redis://[user:password@]host[:port][/database]`, the same with `rediss` for TLS, or
+    `unix://[user:password@]/path?db=0`. References are forgotten `reference_ttl` seconds after the last call that was
+    kept under them, of more than 1,000 calls under one id the oldest. An outbox of `max_items` is full; of more dead
+    letters than that, the oldest are forgotten. Stores with the same `prefix` share everything.
+
+    Connects when it is first used, again where the server was away, and anew in a child process. While the server does
+    not answer, a method raises StoreError within a few seconds, and the ones after it at once.
+
+    Raises ConfigurationError where the URL or the prefix cannot be used, and where the package `redis` is missing.
+    """
+
+    shared = True
+
+    def __init__(
+        self, url: str, *, reference_ttl: float = REFERENCE_TTL, max_items: int = MAX_ITEMS, prefix: str = PREFIX
+    ) -> None:
+        if not prefix or {"{", "}"} & set(prefix):
+            raise ConfigurationError(f"prefix: {prefix!r} cannot begin the keys in Redis; give a word without braces")
+        self._server = RedisServer(url)
+        self._reference_ttl = reference_ttl
+        self._max_items = max_items
+        self._key = f"{{{prefix}}}:layout"
+
+    def __repr__(self) -> str:
+        return f"RedisStore({self._server.place!r})"
+
+    def remember(self, keys: Iterable[Key], call: Call) -> None:
+        """Keep the call under each of the keys, after those that are there already."""
+        names = [_reference(key) for key in keys]
+        if names:
+            self._run(
+                scripts.REMEMBER, call_to_json(call), MAX_CALLS_PER_KEY, _milliseconds(self._reference_ttl), *names
+            )
+
+    def recall(self, key: Key) -> tuple[Call, ...]:
+        """Return the calls that are kept under the key, in order; none where it is not known."""
+        return tuple(map(self._call, self._run(scripts.RECALL, _reference(key))))
+
+    def put(self, items: Sequence[Item]) -> bool:
+        """Take all the items into the outbox, due at once; take none and return False where it is full."""
+        return bool(self._run(scripts.PUT, self._max_items, *(part for item in items for part in _full_row(item))))
+
+    def claim(self, backend: str, *, now: float, most: int, lease: float) -> list[Claim]:
+        """Lease all that is waiting for up to `most` log entries of the backend whose first item is due."""
+        if most <= 0:
+            return []
+        consumer, token = self._server.consumer, secrets.token_hex(8)
+        idle = _milliseconds(CONSUMER_TTL)
+        found = self._run(scripts.CLAIM, _quoted(backend), consumer, token, now, now + lease, most, idle)
+        return [
+            Claim(entry=entry, token=token, items=tuple(map(self._item, values)), ends_at=now + lease)
+            for entry, token, *values in found
+        ]
+
+    def conclude(self, claim: Claim, conclusion: Conclusion) -> None:
+        """End a lease. What was put meanwhile is due with what is still waiting, else at once."""
+        backend = _quoted(claim.items[0].ref.backend)
+        args: list[str | float] = [backend, claim.entry, claim.token, conclusion.due_at, self._max_items]
+        args += [len(conclusion.settled), *(item.id for item in conclusion.settled)]
+        args.append(len(conclusion.buried))
+        for item in conclusion.buried:
+            args += [item.id, item.created_at, item_to_json(item)]
+        for item in conclusion.waiting:
+            args += [item.id, item_to_json(item)]
+        self._run(scripts.CONCLUDE, *args)
+
+    def next_due(self, backend: str) -> float | None:
+        """Return when the next entry of the backend is due, or a lease on one ends; None where there is none."""
+        due_at = self._run(scripts.NEXT_DUE, _quoted(backend))
+        return None if due_at is None else float(due_at)
+
+    def take(self, bucket: str, pace: Pace, *, now: float) -> float:
+        """Take one request from the bucket; return 0, or where it may not be made yet the seconds to wait."""
+        return float(self._run(scripts.TAKE, bucket, pace.rate, pace.burst, now, _milliseconds(BUCKET_TTL)))
+
+    def hold(self, bucket: str, *, until: float) -> None:
+        """Let nobody take from the bucket before `until`; never shortens a longer hold. 0 lifts it."""
+        self._run(scripts.HOLD, bucket, until, _milliseconds(BUCKET_TTL))
+
+    def fates(self, ids: Sequence[str]) -> Mapping[str, tuple[Literal["queued", "failed"], Item]]:
+        """Return item id → how it stands, with the item as it is kept; those that are not there were settled."""
+        found: dict[str, tuple[Literal["queued", "failed"], Item]] = {}
+        for page in _pages(ids):
+            parts = self._run(scripts.FATES, *page)
+            found |= {
+                id_: (fate, self._item(value))
+                for id_, fate, value in zip(parts[::3], parts[1::3], parts[2::3], strict=True)
+            }
+        return found
+
+    def depths(self) -> list[Depth]:
+        """Return how much there is of each backend's, by name."""
+        depths = [
+            Depth(backend=unquote(name), queued=queued, oldest_at=float(oldest) if oldest else None, dead=dead)
+            for name, queued, oldest, dead in self._run(scripts.DEPTHS)
+            if queued or dead
+        ]
+        return sorted(depths, key=lambda depth: depth.backend)
+
+    def listed(self, *, dead: bool, most: int) -> list[Item]:
+        """Return up to so many items that wait, or the dead letters; the oldest first."""
+        return [self._item(value) for value in self._run(scripts.LISTED, _kind(dead=dead), most)] if most > 0 else []
+
+    def revive(self, ids: Sequence[str] | None = None) -> int:
+        """Put dead letters back into the outbox, due at once, with no attempts; all or these. Return how many."""
+        revived = 0
+        for items in self._chosen(ids, dead=True, newest_first=False):
+            fresh = [item._replace(attempts=0, reason=None) for item in items]
+            revived += self._run(scripts.REVIVE, *(part for item in fresh for part in _full_row(item)))
+        return revived
+
+    def purge(self, ids: Sequence[str] | None = None, *, dead: bool = True) -> int:
+        """Forget dead letters (or with dead=False what is waiting and not leased); all or these. Return how many."""
+        script = scripts.PURGE_DEAD if dead else scripts.PURGE_WAITING
+        return sum(
+            self._run(script, *(part for item in items for part in _row(item)))
+            for items in self._chosen(ids, dead=dead, newest_first=True)
+        )
+
+    def check(self) -> list[Finding]:
+        """Return what an operator should know of the server, its settings and the outbox there."""
+        try:
+            about = self._server.findings()
+            return [*about, *outbox_findings(self.depths(), time.time())]
+        except StoreError as error:
+            return [Finding(check="store", status="problem", found=str(error))]
+
+    def close(self) -> None:
+        """Close this process's connections, without a word to the server. A later use opens new ones."""
+        self._server.close()
+
+    def _run(self, script: Script, *args: str | float) -> Any:
+        return self._server.run(script, self._key, *args)
+
+    def _chosen(self, ids: Sequence[str] | None, *, dead: bool, newest_first: bool) -> Iterator[list[Item]]:
+        """Return the items with these ids, or all of them, page by page."""
+        if ids is None:
+            yield from self._all(dead=dead, newest_first=newest_first)
+            return
+        fate = "failed" if dead else "queued"
+        for page in _pages(ids):
+            yield [item for found, item in self.fates(page).values() if found == fate]
+
+    def _all(self, *, dead: bool, newest_first: bool) -> Iterator[list[Item]]:
+        """Return as many items as there are now, page by page.
+
+        Newest first where the caller may leave some of them: the ranks of those below stay. Oldest first where the
+        caller takes them all: the next ones are then the first.
+        """
+        for depth in self.depths():
+            for start in reversed(range(0, depth.dead if dead else depth.queued, PAGE)):
+                first = start if newest_first else 0
+                page = self._run(scripts.PAGE, _kind(dead=dead), _quoted(depth.backend), first, first + PAGE - 1)
+                yield [self._item(value) for value in page]
+
+    def _item(self, value: str) -> Item:
+        try:
+            return item_from_json(value[scripts.TURN :])
+        except Unreadable as error:
+            raise self._damaged("an item", error) from None
+
+    def _call(self, text: str) -> Call:
+        try:
+            return call_from_json(text)
+        except Unreadable as error:
+            raise self._damaged("a reference", error) from None
+
+    def _damaged(self, what: str, error: Unreadable) -> StoreError:
+        return StoreError(
+            f"{self._server.place} holds {what} that thumbprint did not write ({error}): "
+            "give thumbprint a prefix of its own, or a database"
+        )
+
+
+def _reference(key: Key) -> str:
+    return f"{key.kind}:{key.id}"
+
+
+def _kind(*, dead: bool) -> str:
+    return "dead" if dead else "waiting"
+
+
+def _quoted(backend: str) -> str:
+    """Return the backend's name without colons, so that it ends where the entry begins."""
+    return quote(backend, safe="")
+
+
+def _milliseconds(seconds: float) -> int:
+    return max(1, round(seconds * 1000))
+
+
+def _pages(ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    return (ids[start : start + PAGE] for start in range(0, len(ids), PAGE))
+
+
+def _row(item: Item) -> tuple[str, str, str]:
+    """Return where an item is: its backend, its entry and its id."""
+    return _quoted(item.ref.backend), entry_of(item), item.id
+
+
+def _full_row(item: Item) -> tuple[str | float, ...]:
+    """Return where an item is, when it was made, and itself."""
+    return *_row(item), item.created_at, item_to_json(item)

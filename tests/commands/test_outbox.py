@@ -1,0 +1,185 @@
+"""What waits in a store, and what becomes of it, from a shell."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+
+import pytest
+from redis_server import Server
+
+from thumbprint import LogRef, Thumbprint, cli
+from thumbprint.stores import Conclusion, SqliteStore
+
+
+@pytest.fixture
+def told(capsys):
+    """Return what runs a command with --json and returns its exit status and its document."""
+
+    def run(*arguments):
+        capsys.readouterr()
+        status = cli.main(["outbox", *arguments, "--json"])
+        return status, json.loads(capsys.readouterr().out)
+
+    return run
+
+
+@pytest.fixture
+def store(url):
+    opened = SqliteStore(url.removeprefix("sqlite:///"))
+    yield opened
+    opened.close()
+
+
+def bury(store, *, words="HTTP 400: no"):
+
+    for claim in store.claim("braintrust", now=time.time(), most=100, lease=60):
+        items = tuple(item._replace(attempts=1, reason=words) for item in claim.items)
+        store.conclude(claim, Conclusion(buried=items))
+
+
+def test_an_empty_outbox_is_told_so(say, store, told, capsys):
+    store.depths()
+    assert told() == (0, {"waiting": 0, "dead": 0, "backends": []})
+    for command, words in (
+        ([], "nothing waits, and there are"),
+        (["list"], "nothing waits"),
+        (["list", "--dead"], "no"),
+    ):
+        assert cli.main(["outbox", *command]) == 0
+        assert words in capsys.readouterr().out
+
+
+def test_the_overview_counts_by_backend_and_in_all(say, store, told, capsys):
+    say("a", "b")
+    bury(store)
+    say("c")
+    status, document = told()
+    [backend] = document["backends"]
+    assert (status, document["waiting"], document["dead"]) == (0, 1, 2)
+    assert (backend["backend"], backend["waiting"], backend["dead"]) == ("braintrust", 1, 2)
+    assert backend["oldest_at"] == pytest.approx(time.time(), abs=60)
+    assert backend["oldest_age"] == pytest.approx(0, abs=60)
+    cli.main(["outbox"])
+    assert capsys.readouterr().out.startswith("braintrust: 1 waiting (the oldest for ")
+
+
+def test_a_backend_with_dead_letters_only_has_no_oldest(say, store, told, capsys):
+    say("a")
+    bury(store)
+    assert told()[1]["backends"][0]["oldest_age"] is None
+    cli.main(["outbox"])
+    assert capsys.readouterr().out == "braintrust: 0 waiting, 1 dead letters\n"
+
+
+def test_items_are_listed_with_what_is_said_and_how_they_stand(say, store, told, capsys):
+    say("a", thumbs="down", comment="\x1b[31mred")
+    bury(store, words="HTTP 400: \x1b]no")
+    say("b", "c")
+    status, document = told("list", "--dead")
+    [item] = document["items"]
+    assert status == 0
+    assert (item["backend"], item["log_id"], item["status"], item["attempts"]) == ("braintrust", "a", "dead", 1)
+    assert item["reason"] == "HTTP 400: \x1b]no"
+    assert item["feedback"] == 'thumbs=down comment="\\u001b[31mred"'
+    assert item["age"] < 60
+    assert LogRef.from_dict(item["ref"]).id == "a"
+    assert [item["log_id"] for item in told("list", "--limit", "1")[1]["items"]] == ["b"]
+    cli.main(["outbox", "list", "--dead"])
+    shown = capsys.readouterr().out
+    assert item["id"] in shown
+    assert "dead for " in shown
+    assert "1 attempts: HTTP 400: \\x1b]no" in shown
+    assert "\x1b" not in shown
+    cli.main(["outbox", "list"])
+    assert "waiting for " in capsys.readouterr().out
+
+
+def test_dead_letters_go_back_by_id_or_all(say, store, told, capsys):
+    say("a", "b", "c")
+    bury(store)
+    first, *_ = (item["id"] for item in told("list", "--dead")[1]["items"])
+    assert told("retry", first) == (0, {"retried": 1, "not_found": []})
+    assert told("retry", first, "nobody") == (1, {"retried": 0, "not_found": [first, "nobody"]})
+    assert cli.main(["outbox", "retry", "nobody"]) == 1
+    assert capsys.readouterr().err == "not found: nobody\n"
+    assert cli.main(["outbox", "retry", "--all"]) == 0
+    assert capsys.readouterr().out == "2 dead letters are in the outbox again\n"
+    assert told()[1]["waiting"] == 3
+
+
+def test_what_is_forgotten_is_gone(say, store, told, capsys):
+    say("a", "b")
+    bury(store)
+    say("c", "d")
+    first, _ = (item["id"] for item in told("list", "--dead")[1]["items"])
+    third, _ = (item["id"] for item in told("list")[1]["items"])
+    assert told("purge", first, third) == (1, {"purged": 1, "not_found": [third], "under_way": 0})
+    assert told("purge", third, "--waiting") == (0, {"purged": 1, "not_found": [], "under_way": 0})
+    assert cli.main(["outbox", "purge", "--all"]) == 0
+    assert capsys.readouterr().out == "1 forgotten\n"
+    assert told("purge", "--all", "--waiting")[1]["purged"] == 1
+    assert told() == (0, {"waiting": 0, "dead": 0, "backends": []})
+
+
+def test_what_is_under_way_is_left(say, store, told, capsys):
+    say("a")
+    store.claim("braintrust", now=time.time(), most=1, lease=60)
+    [item] = told("list")[1]["items"]
+    assert told("purge", "--waiting", item["id"]) == (1, {"purged": 0, "not_found": [], "under_way": 1})
+    assert cli.main(["outbox", "purge", "--waiting", item["id"]]) == 1
+    assert "1 are being delivered just now" in capsys.readouterr().err
+
+
+def test_the_store_may_be_given_before_or_after_the_action(say, url, monkeypatch, capsys):
+    say("a")
+    monkeypatch.delenv("THUMBPRINT_STORE")
+    for arguments in (["--store", url, "--json", "list"], ["list", "--store", url, "--json"]):
+        assert cli.main(["outbox", *arguments]) == 0
+        assert len(json.loads(capsys.readouterr().out)["items"]) == 1
+
+
+@pytest.mark.parametrize("store", [None, "memory://"])
+@pytest.mark.parametrize("arguments", [[], ["list"], ["retry", "--all"], ["purge", "--all"]])
+def test_a_process_s_memory_has_no_outbox_to_look_into(arguments, store, capsys):
+    assert cli.main(["outbox", *arguments, *(["--store", store] if store else [])]) == 2
+    assert "memory:// is the memory of one process" in capsys.readouterr().err
+
+
+def test_a_store_that_is_not_there_is_not_made(tmp_path, capsys):
+    path = tmp_path / "mistyped.db"
+    assert cli.main(["outbox", "--store", f"sqlite:///{path}"]) == 2
+    assert "there is no file" in capsys.readouterr().err
+    assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["retry"], ["purge"], ["purge", "x", "--all"], ["list", "--limit", "0"], ["list", "--limit", "9" * 20]],
+)
+def test_a_wrong_command_line_is_a_usage_error(arguments, url, capsys):
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["outbox", *arguments])
+    assert caught.value.code == 2
+    assert "usage: thumbprint outbox" in capsys.readouterr().err
+
+
+def test_an_outbox_in_redis_is_looked_into_likewise(emulator, told, capsys):
+    with Server(password="geheim-osprey") as server:
+        application = Thumbprint(store=server.url, delivery="none")
+        application.record_feedback(LogRef(backend="braintrust", id="a"), thumbs="up")
+        application.close(0)
+        assert told("--store", server.url)[1]["waiting"] == 1
+        server.stop()
+        assert cli.main(["outbox", "--store", server.url]) == 2
+        assert "geheim" not in capsys.readouterr().err
+
+
+def test_the_help_tells_the_keys_of_the_documents(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["outbox", "--help"])
+    text = capsys.readouterr().out
+    for key in ("waiting", "dead", "backends", "items", "retried", "not_found", "purged", "under_way", "oldest_age"):
+        assert f'"{key}"' in text
+    assert os.environ.get("THUMBPRINT_STORE") is None

@@ -1,0 +1,929 @@
+"""What only the SQLite store has: a file that may be unusable, processes that share it or die, forks, and a layout."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import textwrap
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from thumbprint import LogRef, StoreError
+from thumbprint._call import Call
+from thumbprint._model import Feedback, Item
+from thumbprint.stores import Conclusion, Key, Pace, _sqlite_file
+from thumbprint.stores import sqlite as sqlite_module
+from thumbprint.stores._sqlite_file import SqliteFile, fetch, fetch_value
+from thumbprint.stores.sqlite import COUNT_EVERY, MIGRATIONS, PURGE_EVERY, SORTED_AT_ONCE, SqliteStore
+
+PATIENCE = 60  # seconds for another process, on a machine that is busy
+NOW = 2_000_000_000.0
+PACE = Pace(rate=2.0, burst=3.0)
+
+# What the programs below begin with, run in processes of their own.
+PROLOGUE = """
+import os, sys, time
+from thumbprint import LogRef
+from thumbprint._model import Feedback, Item
+from thumbprint.stores import Conclusion
+from thumbprint.stores.sqlite import SqliteStore
+
+def item(entry, number):
+    ref = LogRef(backend="cloudflare", id=str(entry))
+    return Item(id=f"{entry}-{number}", ref=ref, feedback=Feedback(thumbs=1), created_at=1.0)
+
+def say(*words):
+    print(*words, flush=True)
+
+store = SqliteStore(sys.argv[1])
+"""
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "outbox.db"
+
+
+@pytest.fixture
+def open_store(path):
+    """Return what opens the store, as often as is asked for."""
+    with contextlib.ExitStack() as opened:
+
+        def open_store(path=path, **settings):
+            store = SqliteStore(path, **settings)
+            opened.callback(store.close)
+            return store
+
+        yield open_store
+
+
+@pytest.fixture
+def store(open_store):
+    return open_store()
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    monkeypatch.setattr(_sqlite_file, "PATIENCE", 0.05)
+
+
+@contextlib.contextmanager
+def elsewhere(lock):
+    """Have another thread hold the lock."""
+    held, done = threading.Event(), threading.Event()
+
+    def hold():
+        with lock:
+            held.set()
+            done.wait(PATIENCE)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait(PATIENCE)
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def is_locked(lock):
+    """Tell whether another thread would have to wait."""
+    with ThreadPoolExecutor(1) as pool:
+        if pool.submit(lock.acquire, blocking=False).result():
+            pool.submit(lock.release).result()
+            return False
+    return True
+
+
+def item(entry="e", number=0, *, created_at=1.0):
+    ref = LogRef(backend="cloudflare", id=entry)
+    return Item(id=f"{entry}-{number}", ref=ref, feedback=Feedback(thumbs=1), created_at=created_at)
+
+
+@contextlib.contextmanager
+def another_thread_at(store):
+    began, end = threading.Event(), threading.Event()
+
+    def be_at_it(_):
+        began.set()
+        end.wait(PATIENCE)
+
+    busy = threading.Thread(target=store._file.run, args=(be_at_it,))
+    busy.start()
+    began.wait(PATIENCE)
+    try:
+        yield
+    finally:
+        end.set()
+        busy.join()
+
+
+def free(store):
+    """Whether another thread than this one could use the file now."""
+    with ThreadPoolExecutor() as pool:
+        taken = pool.submit(store._file._lock.acquire, blocking=False).result()
+    if taken:
+        store._file._lock = threading.RLock()  # the thread that has the other is gone
+    return taken
+
+
+def call(log_id="1"):
+    return Call([LogRef(backend="cloudflare", id=log_id)])
+
+
+def claim(store, *, now=NOW, most=1_000, lease=60.0):
+    return store.claim("cloudflare", now=now, most=most, lease=lease)
+
+
+def settle(store, claimed):
+    store.conclude(claimed, Conclusion(settled=claimed.items))
+
+
+def connection_of(store):
+    """Return the store's own connection, opening it."""
+    return store._file.run(lambda db: db)
+
+
+def queued(store):
+    return sum(depth.queued for depth in store.depths())
+
+
+@pytest.fixture
+def run():
+    """Return what starts a program in a process of its own, which ends with the test at the latest."""
+    with contextlib.ExitStack() as started:
+
+        def run(program, *arguments, stdout=subprocess.PIPE):
+            command = [sys.executable, "-W", "ignore", "-c", PROLOGUE + textwrap.dedent(program)]
+            process = subprocess.Popen([*command, *map(str, arguments)], stdout=stdout, text=True)
+            started.enter_context(process)
+            started.callback(process.kill)
+            return process
+
+        yield run
+
+
+def output_of(process):
+    """Return the lines that the process has printed in the end: there are some."""
+    said, _ = process.communicate(timeout=PATIENCE)
+    assert said
+    return said.splitlines()
+
+
+# --- what stays
+
+
+def test_everything_is_there_when_the_file_is_opened_again(open_store):
+    store = open_store()
+    store.put([item("a", 1), item("b", 1)])
+    [kept, dead] = claim(store)
+    store.put([item("a", 2)])
+    store.conclude(dead, Conclusion(buried=dead.items))
+    store.remember([Key("scope", "s")], call())
+    store.take("bucket", Pace(rate=0.001, burst=1.0), now=NOW)
+    store.hold("held", until=NOW + 5)
+    store.close()
+
+    store = open_store()
+    assert [one.refs for one in store.recall(Key("scope", "s"))] == [call().refs]
+    assert store.take("bucket", Pace(rate=0.001, burst=1.0), now=NOW) > 0
+    assert store.take("held", PACE, now=NOW) == 5
+    assert store.listed(dead=True, most=9) == [item("b", 1)]
+    assert claim(store) == []
+    [again] = claim(store, now=NOW + 60)
+    assert again.items == (item("a", 1), item("a", 2))
+    assert again.entry == kept.entry
+
+
+def test_it_shows_its_path(store, path):
+    assert repr(store) == f"SqliteStore({str(path)!r})"
+
+
+def test_nothing_is_opened_before_it_is_used(open_store, path):
+    open_store().close()
+
+    assert not path.exists()
+
+
+def test_a_relative_path_is_that_of_the_folder_in_which_the_store_was_made(open_store, tmp_path, monkeypatch):
+    (tmp_path / "there").mkdir()
+    monkeypatch.chdir(tmp_path)
+    store = open_store("outbox.db")
+    monkeypatch.chdir(tmp_path / "there")
+    store.put([item()])
+
+    assert (tmp_path / "outbox.db").is_file()
+
+
+def test_what_was_committed_is_in_a_write_ahead_log(store, path):
+    db = connection_of(store)
+
+    assert fetch_value(db, "PRAGMA journal_mode") == "wal"
+    assert fetch_value(db, "PRAGMA synchronous") == 1
+    assert path.with_name("outbox.db-wal").exists()
+
+
+def test_putting_one_item_is_one_statement(store):
+    store.put([item("a")])
+    statements = []
+    connection_of(store).set_trace_callback(statements.append)
+    store.put([item("b")])
+
+    [statement] = statements
+    assert statement.startswith("INSERT INTO inbox")
+
+
+def test_a_store_that_nobody_looks_at_is_sorted_now_and_then(open_store):
+    """A process that only puts must not leave years of work to the first that claims."""
+    store = open_store()
+    for number in range(2 * COUNT_EVERY + 1):
+        store.put([item("a", number)])
+
+    assert fetch_value(connection_of(store), "SELECT count(*) FROM inbox") == 1
+
+
+def test_more_than_is_sorted_at_once_is_claimed_in_order(store):
+    items = [item(str(number % 3), number) for number in range(2 * SORTED_AT_ONCE + 1)]
+    store.put(items)
+
+    for claimed in claim(store):
+        entry = claimed.items[0].ref.id
+        assert claimed.items == tuple(one for one in items if one.ref.id == entry)
+
+
+def test_a_retry_does_not_wait_for_all_that_was_put_after_it(open_store):
+    store = open_store(clock=lambda: 100.0)
+    store.put([item("retried", created_at=10.0)])
+    [claimed] = claim(store, now=20.0)
+    store.conclude(claimed, Conclusion(waiting=claimed.items, due_at=50.0))
+    store.put([item("earlier", created_at=40.0), item("later", created_at=60.0), item("ahead", created_at=1e9)])
+
+    assert [claimed.items[0].ref.id for claimed in claim(store, now=100.0)] == ["earlier", "retried", "later", "ahead"]
+
+
+def test_a_revived_item_takes_its_old_place_among_those_of_its_entry(store):
+    store.put([item(number=1), item(number=2), item(number=3)])
+    [claimed] = claim(store)
+    first, second, third = claimed.items
+    store.conclude(claimed, Conclusion(waiting=(first, third), buried=(second,)))
+    store.put([item(number=4)])
+    store.revive()
+
+    assert [one.id for one in claim(store)[0].items] == ["e-1", "e-2", "e-3", "e-4"]
+
+
+def test_what_a_dead_worker_had_may_be_purged_when_the_lease_has_ended(open_store):
+    clock = [100.0]
+    store = open_store(clock=lambda: clock[0])
+    store.put([item()])
+    claim(store, now=100.0, lease=60.0)
+
+    assert store.purge(dead=False) == 0
+    clock[0] = 160.0
+    assert store.purge(dead=False) == 1
+    assert claim(store) == []
+    assert store.next_due("cloudflare") is None
+
+
+# --- references go after a while
+
+
+def test_calls_are_forgotten_when_their_time_is_over(open_store):
+    clock = [100.0]
+    store = open_store(clock=lambda: clock[0], reference_ttl=50.0)
+    store.remember([Key("scope", "s")], call("1"))
+    clock[0] = 149.0
+    store.remember([Key("scope", "s")], call("2"))
+
+    assert [one.refs[0].id for one in store.recall(Key("scope", "s"))] == ["1", "2"]
+    clock[0] = 150.0
+    assert [one.refs[0].id for one in store.recall(Key("scope", "s"))] == ["2"]
+
+
+def test_forgotten_calls_leave_the_file_while_others_are_remembered(open_store):
+    clock = [100.0]
+    store = open_store(clock=lambda: clock[0], reference_ttl=50.0)
+    for number in range(PURGE_EVERY):
+        store.remember([Key("scope", str(number)), Key("trace", "t")], call())
+    clock[0] = 151.0
+    for _ in range(PURGE_EVERY + 1):
+        store.remember([Key("scope", "new")], call())
+
+    assert fetch_value(connection_of(store), "SELECT count(*) FROM calls") == PURGE_EVERY + 1
+
+
+# --- the pace
+
+
+def test_a_time_that_was_read_before_others_took_does_not_fill_the_bucket_twice(store):
+    assert [store.take("b", PACE, now=NOW) for _ in range(3)] == [0.0] * 3
+    assert store.take("b", PACE, now=NOW + 0.5) == 0.0
+    assert store.take("b", PACE, now=NOW - 5) == pytest.approx(0.5)
+    assert store.take("b", PACE, now=NOW + 0.5) == pytest.approx(0.5)
+
+
+def test_a_clock_that_is_set_back_by_hours_stops_nobody_for_hours(store):
+    for _ in range(3):
+        store.take("b", PACE, now=NOW)
+    earlier = NOW - 3 * 3600
+
+    assert store.take("b", PACE, now=earlier) > 0
+    assert store.take("b", PACE, now=earlier + 60.25) == pytest.approx(0.25)
+    assert store.take("b", PACE, now=earlier + 61) == 0.0
+
+
+# --- what cannot be used
+
+
+def refusal_of(store):
+    """Return what the store says when it is used, the same however it is used."""
+    with pytest.raises(StoreError) as refused:
+        store.put([item()])
+    with pytest.raises(StoreError) as refused_again:
+        store.depths()
+    message = str(refused.value)
+    assert str(refused_again.value) == message
+    assert message.startswith(f"the store {str(store._file.path)!r} cannot be used: ")
+    return message.partition("cannot be used: ")[2]
+
+
+def test_a_missing_folder_is_named_and_may_be_made_later(open_store, tmp_path):
+    store = open_store(tmp_path / "missing" / "outbox.db")
+
+    assert refusal_of(store).startswith(f"there is no folder {str(tmp_path / 'missing')!r}; make it, or give another")
+    (tmp_path / "missing").mkdir()
+    assert store.put([item()]) is True
+
+
+def test_a_folder_is_no_store(open_store, tmp_path):
+    assert refusal_of(open_store(tmp_path)).startswith("it is a folder; give the path of a file")
+
+
+def test_a_file_that_is_no_database_is_left_as_it_is(open_store, path):
+    path.write_text("The quick brown fox jumps over the lazy dog.\n" * 100)
+
+    assert refusal_of(open_store()).startswith("it is not an SQLite database; give the path of another file (SQLite")
+    assert path.read_text().startswith("The quick brown fox")
+
+
+def test_the_database_of_another_application_is_left_as_it_is(open_store, path):
+    with contextlib.closing(sqlite3.connect(path)) as other:
+        other.execute("CREATE TABLE users (name TEXT)")
+    before = path.read_bytes()
+
+    assert refusal_of(open_store()) == "it is the database of another application; give the path of another file"
+    assert path.read_bytes() == before
+
+
+def test_a_store_that_a_newer_version_has_written_is_left_as_it_is(open_store, path):
+    open_store().put([item()])
+    with contextlib.closing(sqlite3.connect(path)) as newer:
+        newer.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
+
+    assert refusal_of(open_store()) == (
+        f"a newer thumbprint has written it (layout {len(MIGRATIONS) + 1}, and this one knows {len(MIGRATIONS)}); "
+        "upgrade this one, or give the path of another file"
+    )
+
+
+def test_a_damaged_file_is_told_and_a_mended_one_is_used_again(open_store, path, tmp_path):
+    store = open_store()
+    store.put([item(str(number)) for number in range(200)])
+    store.depths()
+    store.close()
+    shutil.copy(path, tmp_path / "copy")
+    with path.open("r+b") as file:
+        file.seek(4096)
+        file.write(b"\xff" * (path.stat().st_size - 4096))
+
+    assert refusal_of(store).startswith("it is damaged; move it away")
+    shutil.copy(tmp_path / "copy", path)
+    assert queued(store) == 200
+
+
+def test_a_value_that_is_damaged_is_told(store):
+    store.put([item()])
+    connection_of(store).execute("UPDATE inbox SET item = substr(item, 1, 20)")
+
+    with pytest.raises(StoreError, match=r"it is damaged; .* \(in a value: "):
+        claim(store)
+    assert queued(store) == 1
+
+
+def test_a_full_disk_is_told_and_what_was_put_before_is_kept(store):
+    store.put([item("a")])
+    connection_of(store).execute(f"PRAGMA max_page_count = {fetch_value(connection_of(store), 'PRAGMA page_count')}")
+
+    with pytest.raises(StoreError, match=r"the disk is full; make room \(SQLite says: database or disk is full\)"):
+        store.put([item(str(number)) for number in range(1_000)])
+    assert queued(store) == 1
+    assert store.put([item("b")]) is True
+
+
+def test_a_store_that_another_process_keeps_locked_is_told_and_used_when_it_is_free(open_store, path, impatient):
+    store = open_store()
+    store.put([item("a")])
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        assert refusal_of(store).startswith("another process has kept it locked for 5 s; see what that process does")
+
+    assert store.put([item("b")]) is True
+
+
+def test_a_store_at_which_another_thread_is_for_too_long_is_told(store, impatient):
+    store.put([item()])
+    with elsewhere(store._file._lock):
+        with pytest.raises(StoreError, match="another thread has been at it for"):
+            store.put([item()])
+        store.close()  # which nobody waits for
+
+
+def test_who_interrupts_its_own_thread_at_the_file_gets_its_work_done_as_part_of_that(store):
+    """As a signal handler does, and a finalizer."""
+
+    def begin(db):
+        with _sqlite_file.transaction(db):
+            assert store.put([item("a", 1), item("a", 2)]) is True
+            assert queued(store) == 2
+        return store._file.run(lambda inner: inner is db)
+
+    assert store._file.run(begin) is True
+    assert queued(store) == 2
+
+
+def test_who_fails_in_interrupting_its_own_thread_at_the_file_does_not_spoil_what_that_is_at(store):
+    def begin(db):
+        with _sqlite_file.transaction(db):
+            store.put([item("a", 1)])
+            with pytest.raises(StoreError, match="syntax error"):
+                store._file.run(lambda inner: inner.execute("no SQL"))
+
+    store._file.run(begin)
+    assert queued(store) == 1
+
+
+def test_what_sqlite_says_otherwise_is_passed_on(store):
+    connection_of(store).execute("DROP TABLE buckets")
+
+    with pytest.raises(StoreError, match=r"cannot be used: SQLite could not do it \(SQLite says: no such table"):
+        store.hold("b", until=NOW)
+
+
+def test_what_sqlite_for_python_says_is_passed_on_too(store):
+    connection_of(store).close()
+
+    with pytest.raises(StoreError, match=r"SQLite could not do it \(SQLite says: Cannot operate on a closed"):
+        store.depths()
+    assert store.depths() == []
+
+
+def test_a_store_in_sqlite_s_memory_is_refused(open_store):
+    assert refusal_of(open_store(":memory:")) == "what is to be kept in memory needs no SQLite; use memory://"
+
+
+def test_a_place_where_no_write_ahead_log_can_be_kept_is_refused(open_store, path, monkeypatch):
+    connect = sqlite3.connect
+    monkeypatch.setattr(  # as on a network drive: processes cannot share memory there
+        sqlite3, "connect", lambda _, **settings: connect(f"{path.as_uri()}?vfs=unix-dotfile", uri=True, **settings)
+    )
+
+    assert refusal_of(open_store()) == "SQLite can keep no write-ahead log there; give a path on a local disk"
+
+
+def test_who_opens_the_file_while_somebody_else_lays_it_out_waits(open_store, path, impatient, monkeypatch):
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        monkeypatch.setattr(time, "sleep", lambda _: other.execute("ROLLBACK"))
+        store = open_store()
+
+        assert store.put([item()]) is True
+
+
+def test_who_waits_for_that_in_vain_is_told(open_store, path, impatient):
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+
+        assert "locked" in refusal_of(open_store())
+
+
+UNPRIVILEGED = """
+    import sqlite3
+    from thumbprint import StoreError
+    if os.getuid() == 0:  # whom no permission holds
+        os.setgid(65534)
+        os.setuid(65534)
+    for use in (lambda: store.put([item("a", 1)]), store.depths):
+        try:
+            say("done:", use())
+        except StoreError as error:
+            say("refused:", error)
+"""
+
+
+@pytest.fixture
+def open_folder():
+    """Return a folder that everybody may enter, unlike pytest's own."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+        Path(folder).chmod(0o755)
+
+
+def test_a_file_that_may_only_be_read_is_told(run, open_folder, open_store):
+    path = open_folder / "outbox.db"
+    store = open_store(path)
+    store.put([item()])
+    store.close()
+    path.chmod(0o444)
+
+    refused = f"refused: the store {str(path)!r} cannot be used: "
+    for line in output_of(run(UNPRIVILEGED, path)):
+        assert line.startswith(f"{refused}this user may not write to it or to its folder; change the permissions")
+
+
+def test_a_folder_that_may_not_be_written_to_is_told(run, open_folder):
+    path = open_folder / "outbox.db"
+    open_folder.chmod(0o555)
+
+    refused = f"refused: the store {str(path)!r} cannot be used: "
+    for line in output_of(run(UNPRIVILEGED, path)):
+        assert line.startswith(f"{refused}it cannot be opened; see whether this user may read and write it")
+
+
+def test_what_was_begun_is_undone_where_it_fails(store, monkeypatch):
+    store.put([item("a"), item("b")])
+
+    def fail(text):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(sqlite_module, "item_from_json", fail)
+        with pytest.raises(KeyboardInterrupt):
+            claim(store)
+
+    assert len(claim(store)) == 2
+
+
+# --- the layout
+
+
+def test_a_file_of_an_older_version_is_brought_up_to_date(run, tmp_path):
+    first = ("CREATE TABLE names (name TEXT)", "INSERT INTO names VALUES ('a')")
+    second = ("ALTER TABLE names ADD COLUMN length INTEGER", "UPDATE names SET length = length(name)")
+    third = ("CREATE INDEX by_length ON names (length)",)
+    path = tmp_path / "old.db"
+    for migrations in ((first,), (first, second, third)):
+        file = SqliteFile(path, migrations=migrations)
+        assert file.run(lambda db: fetch_value(db, "PRAGMA user_version")) == len(migrations)
+        file.close()
+
+    assert file.run(lambda db: fetch(db, "SELECT name, length FROM names INDEXED BY by_length")) == [("a", 1)]
+    file.close()
+
+
+def test_a_migration_that_fails_leaves_the_file_as_it_was(run, tmp_path):
+    first = ("CREATE TABLE names (name TEXT)",)
+    broken = ("INSERT INTO names VALUES ('half')", "this is no SQL")
+    old, new = (SqliteFile(tmp_path / "old.db", migrations=each) for each in ((first,), (first, broken)))
+    old.run(lambda db: db)
+    old.close()
+    with pytest.raises(StoreError, match="syntax error"):
+        new.run(lambda db: db)
+
+    assert old.run(lambda db: fetch(db, "SELECT * FROM names")) == []
+    old.close()
+
+
+# --- forks
+
+
+def test_a_child_opens_the_file_anew_and_the_parent_s_close_takes_nothing_from_it(run, path, open_store):
+    """SQLite in a child would believe the notes on locks that it inherits, and the parent take its log away."""
+    program = """
+        store.put([item("parent", 1)])
+        from_child, to_parent = os.pipe()
+        from_parent, to_child = os.pipe()
+        child = os.fork()
+        if child == 0:
+            store.put([item("child", 1)])
+            os.write(to_parent, b"x")
+            os.read(from_parent, 1)
+            store.put([item("child", 2)])
+            os._exit(0)
+        os.read(from_child, 1)
+        store.put([item("parent", 2)])
+        store.close()
+        os.write(to_child, b"x")
+        _, status = os.waitpid(child, 0)
+        store.put([item("parent", 3)])
+        say(status)
+    """
+    assert output_of(run(program, path)) == ["0"]
+    assert sorted(one.id for one in open_store().listed(dead=False, most=9)) == [
+        "child-1",
+        "child-2",
+        "parent-1",
+        "parent-2",
+        "parent-3",
+    ]
+
+
+def test_forks_in_the_middle_of_other_threads_work_lose_nothing(run, path, open_store):
+    program = """
+        import threading
+        def put(name, count):
+            for number in range(count):
+                assert store.put([item(name, number)])
+        threads = [threading.Thread(target=put, args=(f"thread{n}", 400)) for n in range(3)]
+        for thread in threads:
+            thread.start()
+        children = []
+        for n in range(8):
+            child = os.fork()
+            if child == 0:
+                put(f"child{n}", 20)
+                os._exit(0)
+            children.append(child)
+        for thread in threads:
+            thread.join()
+        say(*(os.waitpid(child, 0)[1] for child in children))
+    """
+    assert output_of(run(program, path)) == ["0 0 0 0 0 0 0 0"]
+
+    claims = claim(open_store())
+    assert {claimed.items[0].ref.id: len(claimed.items) for claimed in claims} == {
+        **{f"thread{n}": 400 for n in range(3)},
+        **{f"child{n}": 20 for n in range(8)},
+    }
+    for claimed in claims:
+        assert [one.id.rpartition("-")[2] for one in claimed.items] == [str(n) for n in range(len(claimed.items))]
+
+
+def test_the_file_is_closed_while_a_fork_is_on_and_used_again_after_it(store):
+    store.put([item("a")])
+    _sqlite_file._before_fork()
+    try:
+        assert store._file._connection is None
+        assert is_locked(store._file._lock)
+    finally:
+        _sqlite_file._after_fork_in_parent()
+
+    assert store.put([item("b")]) is True
+
+
+def test_a_child_has_locks_of_its_own(store):
+    store.put([item("a")])
+    _sqlite_file._before_fork()
+    _sqlite_file._after_fork_in_child()
+
+    assert store.put([item("b")]) is True
+    assert queued(store) == 2
+
+
+def test_a_fork_waits_no_longer_than_a_few_seconds_for_who_is_at_the_file(store, impatient):
+    """The child leaves the connection, which is in use, to the parent: it does not even close it."""
+    store.put([item("a")])
+    connection = connection_of(store)
+    lock = store._file._lock
+    with elsewhere(lock):
+        _sqlite_file._before_fork()
+        assert store._file._connection is connection
+        _sqlite_file._after_fork_in_parent()
+        assert is_locked(lock)
+        _sqlite_file._after_fork_in_child()
+
+    assert connection in _sqlite_file._abandoned
+    assert store.put([item("b")]) is True
+    assert fetch_value(connection, "SELECT 1") == 1
+    _sqlite_file._abandoned.remove(connection)
+    connection.close()
+
+
+# --- processes that share the file, and processes that die
+
+
+PUT = """
+    name, count = sys.argv[2], int(sys.argv[3])
+    for number in range(count):
+        assert store.put([item(number % 5, f"{name}-{number}")])
+"""
+DELIVER = """
+    while True:
+        claims = store.claim("cloudflare", now=time.time(), most=3, lease=60.0)
+        for claim in claims:
+            for one in claim.items:
+                say(one.id)
+            store.conclude(claim, Conclusion(settled=claim.items))
+        if not claims and os.path.exists(sys.argv[2]) and not store.depths():
+            break
+"""
+
+
+def test_processes_that_put_and_claim_together_lose_and_double_nothing_and_keep_the_order(run, path, tmp_path, store):
+    done = tmp_path / "done"
+    with (tmp_path / "delivered").open("a") as log:  # appended to line by line, before each lease ends
+        delivering = [run(DELIVER, path, done, stdout=log) for _ in range(2)]
+        for putter in [run(PUT, path, name, 300) for name in "ab"]:
+            assert putter.wait(PATIENCE) == 0
+        done.touch()
+        assert [worker.wait(PATIENCE) for worker in delivering] == [0, 0]
+
+    delivered = (tmp_path / "delivered").read_text().split()
+    assert sorted(delivered) == sorted(f"{number % 5}-{name}-{number}" for name in "ab" for number in range(300))
+    for name in "ab":
+        for entry in range(5):
+            numbers = [int(id_.split("-")[2]) for id_ in delivered if id_.startswith(f"{entry}-{name}-")]
+            assert numbers == list(range(entry, 300, 5))
+    assert store.depths() == []
+
+
+def test_what_a_process_had_put_is_there_when_it_is_killed(run, path, store):
+    """Kill -9 at any moment: what was acknowledged is there once, and so is at most one item more."""
+    program = """
+        number = 0
+        while True:
+            assert store.put([item("a", f"{sys.argv[2]}-{number}"), item("b", f"{sys.argv[2]}-{number}")])
+            say(number)
+            number += 1
+    """
+    for attempt in range(8):
+        process = run(program, path, attempt)
+        for _ in range(1 + 7 * attempt):
+            process.stdout.readline()
+        process.send_signal(signal.SIGKILL)
+        acknowledged = 1 + 7 * attempt + len(process.stdout.readlines())
+        process.wait(PATIENCE)
+
+        claims = claim(store)
+        assert [claimed.items[0].ref.id for claimed in claims] == ["a", "b"]
+        first, second = ([one.id.partition("-")[2] for one in claimed.items] for claimed in claims)
+        assert first == second == [f"{attempt}-{number}" for number in range(len(first))]
+        assert len(first) in (acknowledged, acknowledged + 1)
+        for claimed in claims:
+            settle(store, claimed)
+
+
+def test_what_a_killed_process_had_claimed_comes_back_when_its_lease_ends(run, path, store):
+    store.put([item(number=1), item(number=2)])
+    program = """
+        [claim] = store.claim("cloudflare", now=float(sys.argv[2]), most=9, lease=60.0)
+        say(len(claim.items))
+        time.sleep(60)
+    """
+    process = run(program, path, NOW)
+    assert process.stdout.readline() == "2\n"
+    process.kill()
+    process.wait(PATIENCE)
+    store.put([item(number=3)])
+
+    assert claim(store, now=NOW + 59) == []
+    assert store.next_due("cloudflare") == NOW + 60
+    [claimed] = claim(store, now=NOW + 60)
+    assert [one.id for one in claimed.items] == ["e-1", "e-2", "e-3"]
+
+
+def test_a_process_that_is_killed_in_the_middle_of_a_change_leaves_none_of_it(run, path, store):
+    store.put([item()])
+    program = """
+        from thumbprint.stores import sqlite
+        def stop(text):
+            say("in the middle")
+            time.sleep(60)
+        sqlite.item_from_json = stop
+        store.claim("cloudflare", now=float(sys.argv[2]), most=9, lease=60.0)
+    """
+    process = run(program, path, NOW)
+    assert process.stdout.readline() == "in the middle\n"
+    process.kill()
+    process.wait(PATIENCE)
+
+    assert len(claim(store)) == 1
+
+
+def test_an_item_that_is_put_again_while_it_is_concluded_does_not_come_back(store, open_store, monkeypatch):
+    other = open_store()
+    store.put([item()])
+    [claimed] = claim(store)
+    sort = sqlite_module._sort
+
+    def sort_and_put_again(db, now):
+        sort(db, now)
+        monkeypatch.undo()
+        other.put([item()])
+
+    other.put([item("another")])  # it is open, and sorts no more
+    monkeypatch.setattr(sqlite_module, "_sort", sort_and_put_again)
+    settle(store, claimed)
+
+    assert [one.ref.id for one in store.listed(dead=False, most=9)] == ["another"]
+
+
+def test_several_processes_fill_an_outbox_to_little_more_than_fits(open_store):
+    stores = [open_store(max_items=100) for _ in range(3)]
+    taken = sum(store.put([item(f"{index}", number)]) for number in range(150) for index, store in enumerate(stores))
+
+    assert 100 <= taken <= 100 + 2 * 100
+    assert queued(stores[0]) == taken
+    assert [store.put([item("x")]) for store in stores] == [False] * 3
+
+
+def test_threads_share_a_store(store):
+    def work(name):
+        for number in range(50):
+            store.put([item(name, number)])
+            store.remember([Key("scope", name)], call())
+
+    threads = [threading.Thread(target=work, args=(name,)) for name in "abcd"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE)
+
+    assert queued(store) == 200
+    assert [len(store.recall(Key("scope", name))) for name in "abcd"] == [50] * 4
+
+
+def test_nothing_that_an_item_says_is_lost_in_the_file(store):
+    reason = item()._replace(attempts=3, reason="503: \ud800")
+    store.put([reason])
+
+    assert store.listed(dead=False, most=1) == [reason]
+
+
+# --- what an operator should know
+
+
+def test_the_check_makes_no_file_and_says_where_none_is(path):
+    [finding] = SqliteStore(path).check()
+    assert (finding.check, finding.status) == ("store", "warning")
+    assert str(path) in finding.found
+    assert not path.exists()
+
+
+def test_the_check_finds_that_there_is_no_folder_to_make_the_file_in(path):
+    [finding] = SqliteStore(path / "there" / "outbox.db").check()
+    assert finding.status == "problem"
+    assert str(path / "there") in finding.advice
+
+
+def test_the_check_says_what_is_wrong_with_a_file(path):
+    path.write_bytes(b"no database " * 1000)
+    [finding] = SqliteStore(path).check()
+    assert finding.status == "problem"
+    assert "is not an SQLite database" in finding.found
+    assert "memory://" in SqliteStore(":memory:").check()[0].found
+
+
+def test_the_check_finds_that_nobody_can_write(path):
+    with contextlib.closing(SqliteStore(path)) as store, contextlib.closing(sqlite3.connect(path)) as other:
+        assert store.check()[0].status == "ok"
+        other.execute("BEGIN IMMEDIATE")
+        [finding] = store.check()
+        assert finding.status == "problem"
+        assert "another process has kept it locked" in finding.found
+
+
+class Interrupted:
+    """A connection after whose n-th statement something else happens in the same thread, as in a signal handler."""
+
+    def __init__(self, connection, n, interrupt):
+        self._connection = connection
+        self._left = n
+        self._interrupt = interrupt
+        self.interrupted = False
+
+    def __getattr__(self, name):
+        return getattr(self._connection, name)
+
+    def execute(self, *arguments):
+        result = self._connection.execute(*arguments)
+        self._left -= 1
+        if self._left == 0:
+            self.interrupted = True
+            self._interrupt()
+        return result
+
+
+@pytest.mark.parametrize("n", range(1, 13))
+def test_what_is_put_between_any_two_statements_of_another_put_is_kept(open_store, n):
+    """Both look how much room there is, so both sort the inbox, the inner one in the middle of the outer one."""
+    store = open_store()
+    store.put([item("first")])
+    store._room = 0
+    store._file._connection = Interrupted(connection_of(store), n, lambda: store.put([item("inner")]))
+    store.put([item("outer")])
+
+    done = store._file._connection.interrupted
+    assert done or n > 5, "the outer put makes fewer statements than this test knows"
+    expected = {"first", "outer", "inner"} if done else {"first", "outer"}
+    assert {one.ref.id for one in store.listed(dead=False, most=9)} == expected
