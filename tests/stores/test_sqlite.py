@@ -900,7 +900,7 @@ class Interrupted:
         self._connection = connection
         self._left = n
         self._interrupt = interrupt
-        self.interrupted = False
+        self.done = False
 
     def __getattr__(self, name):
         return getattr(self._connection, name)
@@ -909,7 +909,7 @@ class Interrupted:
         result = self._connection.execute(*arguments)
         self._left -= 1
         if self._left == 0:
-            self.interrupted = True
+            self.done = True
             self._interrupt()
         return result
 
@@ -920,10 +920,12 @@ def test_what_is_put_between_any_two_statements_of_another_put_is_kept(open_stor
     store = open_store()
     store.put([item("first")])
     store._room = 0
-    store._file._connection = Interrupted(connection_of(store), n, lambda: store.put([item("inner")]))
+    connection = connection_of(store)
+    interrupted = Interrupted(connection, n, lambda: store.put([item("inner")]))
+    store._file._connection = interrupted
     store.put([item("outer")])
+    store._file._connection = connection
 
-    done = store._file._connection.interrupted
-    assert done or n > 5, "the outer put makes fewer statements than this test knows"
-    expected = {"first", "outer", "inner"} if done else {"first", "outer"}
+    assert interrupted.done or n > 5, "the outer put makes fewer statements than this test knows"
+    expected = {"first", "outer", "inner"} if interrupted.done else {"first", "outer"}
     assert {one.ref.id for one in store.listed(dead=False, most=9)} == expected

@@ -92,8 +92,8 @@ SORT_ITEMS: Final = """INSERT INTO outbox (id, number, backend, created_at, item
     SELECT id, number, inbox.backend, created_at, item FROM inbox JOIN entries USING (backend, entry)
     WHERE seq <= ? AND id NOT IN (SELECT id FROM dead) ORDER BY seq
     ON CONFLICT (id) DO NOTHING"""
-# Only what has moved: where this is interrupted by a sorting of the same thread's, which leaves the inbox empty, the next
-# row that is put begins at seq 1 again.
+# Only what has moved: where this is interrupted by a sorting of the same thread's, which leaves the inbox empty, the
+# next row that is put begins at seq 1 again.
 EMPTY_INBOX: Final = """DELETE FROM inbox
     WHERE seq <= ? AND (id IN (SELECT id FROM outbox) OR id IN (SELECT id FROM dead))"""
 
