@@ -16,9 +16,9 @@ from ._config import Delivery, Fallback, Settings, settings_from
 from ._feedback import feedback_from, said
 from ._log import warn
 from ._metrics import count, unwatch, watch
-from ._model import UNSET, Feedback, FlushResult, Item, LogRef, Outcome, Unset, Which
+from ._model import UNSET, Feedback, FlushResult, Item, LogRef, Unset, Which
 from ._resolve import resolve
-from .delivery import Receipt, Tracker, Worker, bounded, load_httpx
+from .delivery import Receipt, Told, Tracker, Worker, bounded, load_httpx
 from .errors import ConfigurationError, StoreError
 from .stores import BufferedStore, References
 
@@ -294,7 +294,7 @@ class Thumbprint:
             names = {item.ref.backend for item in items}
             receipt.deliver_when_asked(lambda: self._worker.deliver_now(names, INLINE_TIMEOUT))
 
-    def _told_at_once(self, ref: LogRef, feedback: Feedback) -> Outcome | None:
+    def _told_at_once(self, ref: LogRef, feedback: Feedback) -> Told | None:
         """Return what there is to tell of feedback for one entry before it is sent; None where it is just queued.
 
         It is dropped where its service can hold nothing of it.
@@ -310,8 +310,8 @@ class Thumbprint:
         if said(feedback) <= set(unsupported):
             count("dropped", backend.name)
             reason = f"{backend.name} can hold none of {', '.join(unsupported)}"
-            return Outcome(ref=ref, status="dropped", reason=reason, unsupported=unsupported)
-        return Outcome(ref=ref, unsupported=unsupported)
+            return Told(status="dropped", reason=reason, unsupported=unsupported)
+        return Told(unsupported=unsupported)
 
 
 _alive: weakref.WeakSet[Thumbprint] = weakref.WeakSet()

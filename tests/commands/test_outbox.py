@@ -36,7 +36,7 @@ def bury(store, *, words="HTTP 400: no"):
 
     for claim in store.claim("braintrust", now=time.time(), most=100, lease=60):
         items = tuple(item._replace(attempts=1, reason=words) for item in claim.items)
-        store.conclude(claim, Conclusion(buried=items))
+        store.conclude([(claim, Conclusion(buried=items))])
 
 
 def test_an_empty_outbox_is_told_so(say, store, told, capsys):

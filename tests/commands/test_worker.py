@@ -217,7 +217,7 @@ def test_a_backend_that_is_not_known_here_is_told(emulator, store, start):
     [claim] = store.claim("braintrust", now=time.time(), most=1, lease=60)
     [item] = claim.items
     store.put([item._replace(id="other", ref=replace(item.ref, backend="elsewhere"))])
-    store.conclude(claim, Conclusion(settled=claim.items))
+    store.conclude([(claim, Conclusion(settled=claim.items))])
     status, out, _ = ended(start("worker", "--until-empty"))
     application.close(0)
     assert status == 1

@@ -59,9 +59,9 @@ class Watched:
         self._note("claimed", [item for claim in claims for item in claim.items])
         return claims
 
-    def conclude(self, claim, conclusion):
-        self._inner.conclude(claim, conclusion)
-        self._note("concluded", claim.items)
+    def conclude(self, concluded):
+        self._inner.conclude(concluded)
+        self._note("concluded", [item for claim, _ in concluded for item in claim.items])
 
     def _note(self, what, items):
         if items:

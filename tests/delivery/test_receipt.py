@@ -12,7 +12,7 @@ import pytest
 from thumbprint import LogRef
 from thumbprint._feedback import feedback_from
 from thumbprint._model import FlushResult, Outcome
-from thumbprint.delivery import Tracker
+from thumbprint.delivery import Told, Tracker
 
 
 def outcome(id="e", **told):  # noqa: A002 - as LogRef names it
@@ -22,7 +22,11 @@ def outcome(id="e", **told):  # noqa: A002 - as LogRef names it
 def open_receipt(tracker, *outcomes):
     """Return a receipt for the outcomes, and the items that are queued for it."""
     refs = [one.ref for one in outcomes]
-    told = {place: one for place, one in enumerate(outcomes) if one != Outcome(ref=one.ref)}
+    told = {
+        place: Told(one.status, one.reason, one.attempts, one.unsupported)
+        for place, one in enumerate(outcomes)
+        if one != Outcome(ref=one.ref)
+    }
     receipt, items = tracker.open(refs, feedback_from(thumbs="up"), told)
     return receipt, [item._replace(attempts=1) for item in items]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 
@@ -40,28 +41,41 @@ class Service:
 
 
 class Sending:
-    """Senders with the lane that a test is: it gives out batches as long as there are any and somebody is free."""
+    """Senders with the lane that a test is: it gives out batches while one more sender is worth while."""
 
     def __init__(self, service, *, most=8, work=None):
-        self.done = threading.Event()
+        self.idle = threading.Event()
+        self.waiting = []
         self.worked = []
         self.work = work or (lambda _: None)
         self.senders = Senders(
-            name="there", most=most, make_transport=lambda: service, work=self._work, done=self.done.set
+            name="there",
+            most=most,
+            make_transport=lambda: service,
+            work=self._work,
+            next_batch=self._next_batch,
+            idle=self.idle.set,
         )
 
     def _work(self, batch, transport):
-        self.work(batch)
+        [what] = batch
+        self.work(what)
         transport.send(HttpRequest(method="GET", url="u"))
-        self.worked.append(batch)
+        self.worked.append(what)
+
+    def _next_batch(self):
+        with contextlib.suppress(IndexError):
+            return [self.waiting.pop(0)]
+        return []
 
     def give_out(self, batches):
-        waiting = list(batches)
-        while waiting:
-            self.done.clear()
-            for _ in range(min(self.senders.free(), len(waiting))):
-                self.senders.give(waiting.pop(0))
-            self.done.wait(self.senders.look_again)
+        self.waiting += batches
+        while self.waiting:
+            self.idle.clear()
+            if self.senders.wanted() and (batch := self._next_batch()):
+                self.senders.give(batch)
+            else:
+                self.idle.wait(self.senders.rest())
 
     def await_worked(self, count):
         ends_at = time.monotonic() + LONG
@@ -199,7 +213,7 @@ def test_where_there_is_none_and_none_can_be_started_it_says_so_and_takes_nothin
     with monkeypatch.context() as patched:
         patched.setattr(threading.Thread, "start", refuse)
         with pytest.raises(RuntimeError):
-            sending.senders.give("batch")
+            sending.senders.give(["batch"])
     sending.give_out(["later"])
     sending.end()
 

@@ -1133,9 +1133,9 @@ def test_what_others_make_of_ones_items_is_noticed(make_house, monkeypatch):
         house.tracker.stored(claim.items)
     house.worker.wake()
     tried = [claim.items[0]._replace(attempts=2, reason="why") for claim in claims]
-    house.store.conclude(claims[0], Conclusion(settled=(tried[0],)))
-    house.store.conclude(claims[1], Conclusion(buried=(tried[1],)))
-    house.store.conclude(claims[2], Conclusion(waiting=(tried[2],), due_at=time.time() + 60))
+    house.store.conclude([(claims[0], Conclusion(settled=(tried[0],)))])
+    house.store.conclude([(claims[1], Conclusion(buried=(tried[1],)))])
+    house.store.conclude([(claims[2], Conclusion(waiting=(tried[2],), due_at=time.time() + 60))])
 
     assert settled(receipts[0]).status == "delivered"
     assert (settled(receipts[1]).status, receipts[1].outcomes[0].reason) == ("failed", "why")
@@ -1231,29 +1231,3 @@ def test_a_store_with_a_fault_harms_nobody_who_delivers_inline(make_house, monke
     monkeypatch.setattr(house.store, "claim", fail)
     house.worker.deliver_now(["echo"], 5)
     assert "delivery failed inside thumbprint" in caplog.text
-
-
-def test_what_cannot_be_given_back_at_the_end_is_told_and_its_threads_end(make_house, monkeypatch, caplog):
-    first, go_on = threading.Event(), threading.Event()
-
-    def answer(_):
-        first.set()
-        go_on.wait(LONG)
-        return OK
-
-    house = make_house(Alone(), transport=Answers(answer))
-    house.put(entry("first"), thumbs="up")
-    for number in range(3):
-        house.put(entry(f"behind-{number}"), thumbs="up")
-
-    def fail(claims, pause=0.0):
-        raise RuntimeError("a fault")
-
-    monkeypatch.setattr(house.worker._lanes["echo"], "give_back", fail)
-    house.worker.wake()
-    assert first.wait(LONG)
-    house.worker.stop(0)
-    go_on.set()
-    house.worker.stop(LONG)
-
-    assert "feedback could not be given back" in caplog.text

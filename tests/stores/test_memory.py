@@ -85,7 +85,7 @@ def test_of_more_dead_letters_than_fit_the_oldest_are_forgotten(monkeypatch):
     store = MemoryStore()
     store.put(items("a", "b", "c"))
     for claim in store.claim("cloudflare", now=1.0, most=3, lease=60):
-        store.conclude(claim, Conclusion(buried=claim.items))
+        store.conclude([(claim, Conclusion(buried=claim.items))])
 
     assert [letter.id for letter in store.listed(dead=True, most=9)] == ["b", "c"]
 
@@ -95,8 +95,8 @@ def test_who_comes_too_late_for_an_entry_that_is_settled_changes_nothing():
     store.put(items("a"))
     [late] = store.claim("cloudflare", now=1.0, most=1, lease=1)
     [present] = store.claim("cloudflare", now=2.0, most=1, lease=1)
-    store.conclude(present, Conclusion(settled=present.items))
-    store.conclude(late, Conclusion(buried=late.items))
+    store.conclude([(present, Conclusion(settled=present.items))])
+    store.conclude([(late, Conclusion(buried=late.items))])
 
     assert store.depths() == []
 

@@ -97,7 +97,7 @@ def ids(claim):
 
 
 def settle(store, claim):
-    store.conclude(claim, Conclusion(settled=claim.items))
+    store.conclude([(claim, Conclusion(settled=claim.items))])
 
 
 def eventually(check):
@@ -125,8 +125,8 @@ def fill(store):
     store.remember([Key("scope", "s"), Key("trace", "t")], call("1"))
     store.put([item("leased"), item("later"), item("dead"), item("x:y", backend="a:b")])
     leased, later, dead = claimed(store)
-    store.conclude(later, Conclusion(waiting=later.items, due_at=200.0))
-    store.conclude(dead, Conclusion(buried=dead.items))
+    store.conclude([(later, Conclusion(waiting=later.items, due_at=200.0))])
+    store.conclude([(dead, Conclusion(buried=dead.items))])
     store.put([item("due")])
     store.take("credential", Pace(rate=1, burst=1), now=1.0)
     return leased
@@ -301,7 +301,7 @@ def test_times_keep_all_their_digits(store):
     store.put([item()])
     [claim] = claimed(store)
     due_at = 1_700_000_000.123456
-    store.conclude(claim, Conclusion(waiting=claim.items, due_at=due_at))
+    store.conclude([(claim, Conclusion(waiting=claim.items, due_at=due_at))])
 
     assert store.next_due("cloudflare") == due_at
 
@@ -309,7 +309,7 @@ def test_times_keep_all_their_digits(store):
 def test_an_item_that_is_a_dead_letter_is_known(store):
     store.put([item()])
     [claim] = claimed(store)
-    store.conclude(claim, Conclusion(buried=claim.items))
+    store.conclude([(claim, Conclusion(buried=claim.items))])
 
     assert store.put([item(), item()])
     assert store.depths() == [Depth(backend="cloudflare", dead=1)]
@@ -346,7 +346,7 @@ def test_a_lease_on_nothing_takes_no_place_among_those_asked_for(store, make_sto
 def test_the_next_due_is_whichever_comes_first_a_lease_that_ends_or_an_entry_that_waits(store):
     store.put([item("a"), item("b")])
     _, second = claimed(store, now=0.0, lease=10.0)
-    store.conclude(second, Conclusion(waiting=second.items, due_at=15.0))
+    store.conclude([(second, Conclusion(waiting=second.items, due_at=15.0))])
     assert store.next_due("cloudflare") == 10.0
 
     [first] = claimed(store, now=10.0, lease=10.0)
@@ -367,7 +367,7 @@ def test_of_too_many_dead_letters_the_oldest_are_forgotten(make_store):
     for number in range(3):
         store.put([item(number=number)])
         [claim] = claimed(store)
-        store.conclude(claim, Conclusion(buried=claim.items))
+        store.conclude([(claim, Conclusion(buried=claim.items))])
 
     assert [letter.id for letter in store.listed(dead=True, most=9)] == ["e-1", "e-2"]
     assert store.fates(["e-0"]) == {}
@@ -392,13 +392,13 @@ def test_revive_and_purge_go_through_all_there_is_page_by_page(store, monkeypatc
     monkeypatch.setattr(redis_module, "PAGE", 2)
     store.put([item(number=number) for number in range(5)] + [item("other", backend="braintrust")])
     for claim in [*claimed(store), *claimed(store, backend="braintrust")]:
-        store.conclude(claim, Conclusion(buried=claim.items))
+        store.conclude([(claim, Conclusion(buried=claim.items))])
 
     assert store.revive() == 6
     [claim] = claimed(store)
     assert ids(claim) == [f"e-{number}" for number in range(5)]
     assert store.purge(dead=False) == 1  # the others are leased
-    store.conclude(claim, Conclusion(buried=claim.items))
+    store.conclude([(claim, Conclusion(buried=claim.items))])
     assert store.purge(["e-0", "e-1", "e-2", "unknown"]) == 3
     assert store.purge() == 2
     assert store.depths() == []
@@ -430,7 +430,7 @@ def test_what_two_move_at_the_same_time_is_moved_once(store, make_store, monkeyp
     for operation in (store.revive, store.purge):
         store.put([item()])
         [claim] = claimed(store)
-        store.conclude(claim, Conclusion(buried=claim.items))
+        store.conclude([(claim, Conclusion(buried=claim.items))])
         monkeypatch.setattr(RedisStore, "fates", find_and_lose)
         assert operation(["e-0"]) == 0
         assert store.depths() == []
@@ -600,7 +600,7 @@ class Model:
         fated = list(zip(claim.items, itertools.cycle(fates), strict=False))
         settled, buried, waiting = (tuple(each for each, its_fate in fated if its_fate == fate) for fate in "sbw")
         due_at = self.now + 5.0
-        self.store.conclude(claim, Conclusion(settled=settled, buried=buried, waiting=waiting, due_at=due_at))
+        self.store.conclude([(claim, Conclusion(settled=settled, buried=buried, waiting=waiting, due_at=due_at))])
 
         there = self.queues.get(entry, [])
         self.dead = [letter for letter in self.dead if letter.id not in {each.id for each in settled}]
@@ -689,7 +689,7 @@ while time.monotonic() < ends_at:
     for claim in claims:
         log.write("".join(f"{each.ref.id} {each.id}\\n" for each in claim.items))
         log.flush()
-        store.conclude(claim, Conclusion(settled=claim.items))
+        store.conclude([(claim, Conclusion(settled=claim.items))])
     if not claims and os.path.exists(args[1]) and not store.depths():
         break
 """
@@ -816,7 +816,7 @@ def test_thousands_of_items_of_one_entry_are_settled_and_buried_and_kept(store):
         store.put([item("e", number) for number in range(start, start + 500)])
     [claim] = claimed(store)
     settled, buried, waiting = claim.items[:3_000], claim.items[3_000:6_000], claim.items[6_000:]
-    store.conclude(claim, Conclusion(settled=settled, buried=buried, waiting=waiting, due_at=1.0))
+    store.conclude([(claim, Conclusion(settled=settled, buried=buried, waiting=waiting, due_at=1.0))])
 
     [depth] = store.depths()
     assert (depth.queued, depth.dead) == (3_000, 3_000)
@@ -929,7 +929,7 @@ def test_a_server_that_was_emptied_is_used_on(own_server):
     with redis.Redis(port=own_server.port) as client:
         client.flushall()
 
-    store.conclude(claim, Conclusion(waiting=claim.items, due_at=1.0))
+    store.conclude([(claim, Conclusion(waiting=claim.items, due_at=1.0))])
     assert (claimed(store), store.next_due("cloudflare"), store.depths()) == ([], None, [])
     store.put([item()])
     assert len(claimed(store)) == 1
@@ -1139,9 +1139,8 @@ def test_a_claim_of_another_store_can_be_concluded(store, make_store):
     store.put([item()])
     [claim] = claimed(store)
 
-    make_store().conclude(
-        Claim(entry=claim.entry, token=claim.token, items=claim.items), Conclusion(buried=claim.items)
-    )
+    as_told = Claim(entry=claim.entry, token=claim.token, items=claim.items)
+    make_store().conclude([(as_told, Conclusion(buried=claim.items))])
 
     assert store.depths() == [Depth(backend="cloudflare", dead=1)]
 

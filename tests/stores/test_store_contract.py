@@ -61,18 +61,18 @@ def claim_one(store, **settings):
 
 
 def settle(store, claimed):
-    store.conclude(claimed, Conclusion(settled=claimed.items))
+    store.conclude([(claimed, Conclusion(settled=claimed.items))])
 
 
 def bury(store, *items):
     """Put items and make dead letters of them."""
     store.put(items)
     for claimed in claim(store):
-        store.conclude(claimed, Conclusion(buried=claimed.items))
+        store.conclude([(claimed, Conclusion(buried=claimed.items))])
 
 
 def postpone(store, claimed, due_at):
-    store.conclude(claimed, Conclusion(waiting=claimed.items, due_at=due_at))
+    store.conclude([(claimed, Conclusion(waiting=claimed.items, due_at=due_at))])
 
 
 def given_out(claims):
@@ -288,7 +288,7 @@ def test_what_still_waits_comes_back_as_it_then_is_when_it_is_due(store):
     store.put([item(number=1), item(number=2)])
     claimed = claim_one(store)
     tried = tuple(one._replace(attempts=1, reason="503") for one in claimed.items)
-    store.conclude(claimed, Conclusion(waiting=tried, due_at=NOW + 5))
+    store.conclude([(claimed, Conclusion(waiting=tried, due_at=NOW + 5))])
 
     assert store.next_due("cloudflare") == NOW + 5
     assert store.fates(["e-1"]) == {"e-1": ("queued", tried[0])}
@@ -313,10 +313,10 @@ def test_the_items_of_one_claim_may_end_in_all_three_ways(store):
     store.put(items)
     claimed = claim_one(store)
     dead = [items[1]._replace(reason="400: no"), items[4]._replace(reason="404: gone")]
-    store.conclude(
-        claimed,
-        Conclusion(settled=(items[0], items[5]), buried=tuple(dead), waiting=(items[2], items[3]), due_at=NOW + 5),
+    conclusion = Conclusion(
+        settled=(items[0], items[5]), buried=tuple(dead), waiting=(items[2], items[3]), due_at=NOW + 5
     )
+    store.conclude([(claimed, conclusion)])
 
     assert store.depths() == [Depth(backend="cloudflare", queued=2, oldest_at=1.0, dead=2)]
     assert store.listed(dead=True, most=9) == dead
@@ -366,7 +366,7 @@ def test_who_comes_too_late_settles_and_buries_all_the_same_but_leaves_the_rest_
     late = claim_one(store)
     present = claim_one(store, now=NOW + LEASE)
     tried = tuple(one._replace(attempts=9) for one in items[2:])
-    store.conclude(late, Conclusion(settled=(items[0],), buried=(items[1],), waiting=tried, due_at=NOW))
+    store.conclude([(late, Conclusion(settled=(items[0],), buried=(items[1],), waiting=tried, due_at=NOW))])
 
     assert store.next_due("cloudflare") == NOW + 2 * LEASE
     assert claim(store, now=NOW + LEASE) == []
@@ -375,7 +375,7 @@ def test_who_comes_too_late_settles_and_buries_all_the_same_but_leaves_the_rest_
         "e-2": ("queued", items[2]),
         "e-3": ("queued", items[3]),
     }
-    store.conclude(present, Conclusion(settled=tuple(items[:3]), waiting=(items[3],), due_at=NOW + 7))
+    store.conclude([(present, Conclusion(settled=tuple(items[:3]), waiting=(items[3],), due_at=NOW + 7))])
     assert store.fates([one.id for one in items]) == {"e-3": ("queued", items[3])}
     assert claim_one(store, now=NOW + LEASE).items == (items[3],)
 
@@ -409,8 +409,8 @@ def test_a_claim_may_be_concluded_twice(store):
     store.put([item(number=1), item(number=2)])
     claimed = claim_one(store)
     conclusion = Conclusion(settled=claimed.items[:1], waiting=claimed.items[1:], due_at=NOW + 5)
-    store.conclude(claimed, conclusion)
-    store.conclude(claimed, conclusion)
+    store.conclude([(claimed, conclusion)])
+    store.conclude([(claimed, conclusion)])
 
     assert claim_one(store, now=NOW + 5).items == (item(number=2),)
 
@@ -448,7 +448,7 @@ def test_leased_items_take_room_and_settled_ones_and_dead_letters_make_room(make
     settle(store, first)
     assert store.put([item("c")]) is True
     assert store.put([item("d")]) is False
-    store.conclude(second, Conclusion(buried=second.items))
+    store.conclude([(second, Conclusion(buried=second.items))])
     assert store.put([item("d")]) is True
 
 
@@ -757,7 +757,7 @@ class Run:
             ends[fate].append(one if fate == "settled" else one._replace(attempts=one.attempts + 1))
         parts = {fate: tuple(items) for fate, items in ends.items()}
         conclusion = Conclusion(**parts, due_at=self.now + delay)
-        self.store.conclude(claimed, conclusion)
+        self.store.conclude([(claimed, conclusion)])
         self.model.conclude(claimed, conclusion, self.now)
         self.model.settled += conclusion.settled
 
@@ -949,10 +949,40 @@ def test_an_entry_whose_items_were_settled_late_keeps_no_place_among_those_that_
     [late] = store.claim("cloudflare", now=NOW, most=1, lease=1.0)
     store.put([item("b")])
     assert len(store.claim("cloudflare", now=NOW + 1, most=2, lease=1.0)) == 2
-    store.conclude(late, Conclusion(settled=late.items))
+    store.conclude([(late, Conclusion(settled=late.items))])
 
     [claim] = store.claim("cloudflare", now=NOW + 2, most=1, lease=1.0)
     assert [one.ref.id for one in claim.items] == ["b"]
+
+
+def test_an_entry_that_was_purged_and_put_again_is_given_out_once(store):
+    store.put([item("a")])
+    assert store.purge(dead=False) == 1
+    store.put([item("a", number=2)])
+
+    [claimed] = claim(store)
+    assert [one.id for one in claimed.items] == ["a-2"]
+
+
+def test_an_entry_that_was_leased_twice_for_the_same_time_is_given_out_once(store):
+    store.put([item("a")])
+    store.conclude([(claim_one(store), Conclusion())])
+    store.put([item("a", number=2)])
+    claim_one(store)
+
+    assert len(claim(store, now=NOW + LEASE)) == 1
+
+
+def test_what_was_put_meanwhile_is_kept_though_another_settled_as_much_of_the_claim(store):
+    store.put([item(number=1)])
+    [late] = claim(store, lease=1.0)
+    store.put([item(number=2)])
+    [present] = claim(store, now=NOW + 1)
+    store.conclude([(late, Conclusion(settled=late.items))])
+    store.put([item(number=3)])
+    settle(store, present)
+
+    assert [one.id for one in claim_one(store, now=NOW + 2).items] == ["e-3"]
 
 
 # --- what an operator should know

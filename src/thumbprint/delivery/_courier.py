@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import traceback
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
@@ -28,64 +27,55 @@ MIN_SECRET_LENGTH: Final = 8
 MASK: Final = "***"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Parcel:
-    """Items of one claim that are delivered as one, merged."""
-
-    claim: Claim
-    items: tuple[Item, ...]
-
-    @property
-    def feedback(self) -> Feedback:
-        """What all the items say together."""
-        if len(self.items) == 1:
-            return self.items[0].feedback
-        return functools.reduce(lambda earlier, later: earlier.merged(later), (item.feedback for item in self.items))
-
-
 def deliver(
-    parcels: Sequence[Parcel], backend: Backend, transport: Transport, pacer: Pacing
-) -> Iterator[tuple[Parcel, Verdict]]:
-    """Deliver the parcels, which share a destination, in one go; yield the verdict of each.
+    claims: Sequence[Claim], backend: Backend, transport: Transport, pacer: Pacing
+) -> Iterator[tuple[Sequence[Claim], Verdict]]:
+    """Deliver the claims, which share a destination, in one go, each one's items merged; yield what became of which.
 
-    Where the service refuses several for good, they are delivered again in halves, and a merged parcel item by item, so
-    that what spoils them is found, refused alone, and the others arrive. Of a parcel's items that come after one that
-    has to be tried again no verdict is given: they must not arrive before it.
+    Where the service refuses several for good, they are delivered again in halves, and merged items one by one, so that
+    what spoils them is found, refused alone, and the others arrive: a claim is then yielded in parts. Of a claim's
+    items that come after one that has to be tried again no verdict is given: they must not arrive before it.
     """
-    verdict = carry_out(_plan(parcels, backend), transport, pacer)
-    if verdict.kind != "refused" or sum(len(parcel.items) for parcel in parcels) == 1:
-        yield from ((parcel, verdict) for parcel in parcels)
-    elif len(parcels) > 1:
-        middle = len(parcels) // 2
-        yield from deliver(parcels[:middle], backend, transport, pacer)
-        yield from deliver(parcels[middle:], backend, transport, pacer)
+    verdict = carry_out(_plan(claims, backend), transport, pacer)
+    if verdict.kind != "refused" or sum(len(claim.items) for claim in claims) == 1:
+        yield claims, verdict
+    elif len(claims) > 1:
+        middle = len(claims) // 2
+        yield from deliver(claims[:middle], backend, transport, pacer)
+        yield from deliver(claims[middle:], backend, transport, pacer)
     else:
-        yield from _one_by_one(parcels[0], backend, transport, pacer)
+        yield from _one_by_one(claims[0], backend, transport, pacer)
 
 
 def _one_by_one(
-    parcel: Parcel, backend: Backend, transport: Transport, pacer: Pacing
-) -> Iterator[tuple[Parcel, Verdict]]:
-    for item in parcel.items:
-        alone = dataclasses.replace(parcel, items=(item,))
-        for part, verdict in deliver([alone], backend, transport, pacer):
+    claim: Claim, backend: Backend, transport: Transport, pacer: Pacing
+) -> Iterator[tuple[Sequence[Claim], Verdict]]:
+    for item in claim.items:
+        for part, verdict in deliver([claim._replace(items=(item,))], backend, transport, pacer):
             yield part, verdict
             if verdict.kind not in {"delivered", "refused"}:
                 return
 
 
-def _plan(parcels: Sequence[Parcel], backend: Backend) -> Plan:
+def merged(items: Sequence[Item]) -> Feedback:
+    """Return what all the items say together."""
+    if len(items) == 1:
+        return items[0].feedback
+    return functools.reduce(lambda earlier, later: earlier.merged(later), (item.feedback for item in items))
+
+
+def _plan(claims: Sequence[Claim], backend: Backend) -> Plan:
     """Return the backend's plan, itself as a plan: what goes wrong in making it goes wrong in carrying it out.
 
     Settings that are missing here, where the feedback was recorded with them elsewhere, must not cost it its delivery:
     it waits until somebody has them.
     """
     try:
-        backend.check(parcels[0].items[0].ref)  # the others have the same destination
+        backend.check(claims[0].items[0].ref)  # the others have the same destination
     except ConfigurationError as error:
         warn("settings", "feedback waits, since it cannot be delivered from here: %s", error)
         return Verdict(kind="retry", reason=str(error))
-    verdict = yield from backend.deliver([(parcel.items[0].ref, parcel.feedback) for parcel in parcels])
+    verdict = yield from backend.deliver([(claim.items[0].ref, merged(claim.items)) for claim in claims])
     if not isinstance(verdict, Verdict):
         raise TypeError(f"the plan of the backend {backend.name!r} returned {verdict!r}, which is no Verdict")
     return verdict

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import random
 import sys
 import threading
@@ -16,14 +15,15 @@ from .._metrics import count, delivered
 from .._scope import run_untraced
 from ..errors import StoreError
 from ..stores import Conclusion
-from ._courier import Parcel, deliver
+from ._courier import deliver
 from ._pace import STORE_PAUSE, Paused
 from ._retry import PROBE_INTERVAL, conclude
 from ._senders import Senders
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
+    from .._model import Item
     from ..backends import Answer, Backend, Verdict
     from ..stores import Claim, Store
     from ._pace import Pacer
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from ._transport import Transport
 
 LEASE: Final = 120.0  # seconds: longer than a delivery takes
-LEASED_AT_ONCE: Final = 200  # log entries: meanwhile nothing can be put into the store
 LOOK_AGAIN: Final = 0.5  # seconds between looks into an outbox that other processes use as well
 LONGEST_REST: Final = 60.0  # seconds after which the clock is looked at again: it may have been set
 
@@ -127,40 +126,42 @@ class Lane:
 
     def work(self, claims: Sequence[Claim], transport: Transport) -> float:
         """Deliver the claims in one go and conclude each; return until when the lane must pause, or 0."""
-        parts: dict[str, list[Conclusion]] = {claim.token: [] for claim in claims}
-        pause, now, judged = 0.0, 0.0, None
+        ended: dict[str, Conclusion] = {}  # by entry: what became of its items so far
+        pause = 0.0
         try:
-            parcels = [Parcel(claim=claim, items=claim.items) for claim in claims]
             ends_at = min((claim.ends_at for claim in claims), default=0.0)
-            for parcel, verdict in deliver(parcels, self.backend, transport, _Leased(self.pacer, ends_at)):
-                if verdict is not judged:  # once for all that shared a request
-                    judged, now = verdict, time.time()
-                    pause = max(pause, self._pause_after(verdict, now))
-                # Jitter wants no cryptography.
-                part = conclude(verdict, parcel.items, now=now, jitter=random.random(), expire_after=self.expire_after)  # noqa: S311
-                parts[parcel.claim.token].append(part)
+            for parts, verdict in deliver(claims, self.backend, transport, _Leased(self.pacer, ends_at)):
+                now = time.time()
+                pause = max(pause, self._pause_after(verdict, now))
+                for part in parts:
+                    conclusion = self._concluded(part.items, verdict, now)
+                    before = ended.get(part.entry)
+                    ended[part.entry] = conclusion if before is None else _joined(before, conclusion)
         except Paused as paused:
             pause = paused.until
-        count("retried", self.backend.name, sum(len(part.waiting) for found in parts.values() for part in found))
-        self._conclude([(claim, _whole(claim, parts[claim.token], pause)) for claim in claims])
+        self._conclude([(claim, _whole(claim, ended.get(claim.entry), pause)) for claim in claims])
         return pause
+
+    def _concluded(self, items: tuple[Item, ...], verdict: Verdict, now: float) -> Conclusion:
+        if verdict.kind == "delivered":
+            return Conclusion(items)
+        conclusion = conclude(verdict, items, now=now, jitter=random.random(), expire_after=self.expire_after)  # noqa: S311 - jitter wants no cryptography
+        count("retried", self.backend.name, len(conclusion.waiting))
+        return conclusion
 
     def give_back(self, claims: Sequence[Claim], pause: float = 0.0) -> None:
         """End the leases without an attempt; the items are due after so many seconds."""
         due_at = time.time() + pause
-        self._conclude([(claim, _whole(claim, [], due_at)) for claim in claims])
+        self._conclude([(claim, _whole(claim, None, due_at)) for claim in claims])
         if self._run is not None:  # it may be another than the one that had them, and rest by now
             self._run.wake()
 
-    def batches(self, claims: Sequence[Claim]) -> Iterator[list[Claim]]:
-        """Group claims that can share a delivery, each group no larger than the backend takes."""
+    def batches(self, claims: Sequence[Claim]) -> Iterable[list[Claim]]:
+        """Group claims that can share a delivery."""
         groups: dict[str, list[Claim]] = {}
         for claim in claims:
             groups.setdefault(self._destination(claim), []).append(claim)
-        for group in groups.values():
-            rest = iter(group)
-            while batch := list(itertools.islice(rest, self.backend.batch_size)):
-                yield batch
+        return groups.values()
 
     def _destination(self, claim: Claim) -> str:
         """Return what the claims of one delivery share; where the backend cannot tell, the claim goes alone."""
@@ -171,13 +172,10 @@ class Lane:
 
     def _conclude(self, concluded: Sequence[tuple[Claim, Conclusion]]) -> None:
         """End the leases, then tell everybody who waits."""
-        for claim, conclusion in concluded:
-            for item in conclusion.buried:
-                warn("failed", "feedback for %s %s failed: %s", item.ref.backend, item.ref.id, item.reason)
-            try:
-                self.store.conclude(claim, conclusion)
-            except StoreError as error:  # the lease ends by itself, and what was delivered is delivered again
-                warn("store", "the outbox could not be written, feedback may arrive twice: %s", error)
+        try:
+            self.store.conclude(concluded)
+        except StoreError as error:  # the leases end by themselves, and what was delivered is delivered again
+            warn("store", "the outbox could not be written, feedback may arrive twice: %s", error)
         self._tell([conclusion for _, conclusion in concluded])
 
     def _tell(self, conclusions: Sequence[Conclusion]) -> None:
@@ -185,10 +183,11 @@ class Lane:
         delivered(self.backend.name, [item.created_at for item in settled])
         self.tracker.delivered(settled)
         for conclusion in conclusions:
-            count("failed", self.backend.name, len(conclusion.buried))
             for item in conclusion.waiting:
                 self.tracker.attempted(item)
             for item in conclusion.buried:
+                count("failed", self.backend.name)
+                warn("failed", "feedback for %s %s failed: %s", item.ref.backend, item.ref.id, item.reason)
                 self.tracker.settle(item, "failed", item.reason)
 
     def _pause_after(self, verdict: Verdict, now: float) -> float:
@@ -232,35 +231,48 @@ class _Bell:
     """Wakes one thread from others, from signal handlers and finalizers too: a SimpleQueue is made for that."""
 
     def __init__(self) -> None:
-        self._rings: SimpleQueue[None] = SimpleQueue()
+        self._strokes: SimpleQueue[None] = SimpleQueue()
         self._rung = False
 
     def ring(self) -> None:
+        """Wake the thread, unless it has been rung for already since it last heard."""
         if not self._rung:
             self._rung = True
-            self._rings.put(None)
+            self.strike()
+
+    def strike(self) -> None:
+        """Wake the thread in any case."""
+        self._strokes.put(None)
 
     def wait(self, seconds: float | None) -> None:
-        """Wait until it rings, at most so many seconds (None: as long as it takes)."""
+        """Wait for a stroke, at most so many seconds (None: as long as it takes)."""
         with contextlib.suppress(Empty):
-            self._rings.get(timeout=seconds)
+            self._strokes.get(timeout=seconds)
 
     def hear(self) -> None:
-        """Have what rings from now on ring again."""
+        """Have what rings from now on wake the thread again."""
         self._rung = False
 
 
-def _whole(claim: Claim, parts: Sequence[Conclusion], due_at: float) -> Conclusion:
-    """Put together all that was concluded of a claim; items that nothing was tried for wait as they are. Pure."""
-    if len(parts) == 1 and len(parts[0].settled) == len(claim.items):
-        return parts[0]
-    settled, buried, tried = (
-        tuple(item for part in parts for item in getattr(part, name)) for name in ("settled", "buried", "waiting")
+def _joined(earlier: Conclusion, later: Conclusion) -> Conclusion:
+    """Return what became of two parts of a claim. Pure."""
+    return Conclusion(
+        settled=earlier.settled + later.settled,
+        buried=earlier.buried + later.buried,
+        waiting=earlier.waiting + later.waiting,
+        due_at=max(earlier.due_at, later.due_at),
     )
-    known = {item.id for item in settled + buried + tried}
+
+
+def _whole(claim: Claim, ended: Conclusion | None, due_at: float) -> Conclusion:
+    """Complete what was concluded of a claim: items that nothing was tried for wait as they are. Pure."""
+    if ended is None:
+        return Conclusion(waiting=claim.items, due_at=due_at)
+    if len(ended.settled) == len(claim.items):
+        return ended
+    known = {item.id for item in ended.settled + ended.buried + ended.waiting}
     untried = tuple(item for item in claim.items if item.id not in known)
-    due_at = max([part.due_at for part in parts] or [due_at])
-    return Conclusion(settled=settled, buried=buried, waiting=tried + untried, due_at=due_at)
+    return ended._replace(waiting=ended.waiting + untried)
 
 
 class _Run:
@@ -281,8 +293,10 @@ class _Run:
             most=lane.backend.concurrency,
             make_transport=lane.make_transport,
             work=self._work,
-            done=self._bell.ring,
+            next_batch=self._next_batch,
+            idle=self._bell.strike,
         )
+        self._look_at = 0.0  # of the monotonic clock: when to see what others made of what is in a shared store
 
     def start(self) -> None:
         self._thread.start()
@@ -290,49 +304,58 @@ class _Run:
     def stop(self) -> None:
         self.running = False
         self._stopping.set()
-        self._bell.ring()
+        self._bell.strike()
 
     def join(self, ends_at: float) -> None:
         self._thread.join(max(0.0, ends_at - time.monotonic()))
         self._senders.join(ends_at)
 
     def _loop(self) -> None:
-        while not self._stopping.is_set():
-            self._bell.hear()
-            try:
-                if not self._give_out():
-                    self._bell.wait(self._rest())
-            except StoreError as error:
-                warn("store", "the outbox cannot be read; delivery goes on when it can: %s", error)
-                self._stopping.wait(STORE_PAUSE)
-            except Exception:  # a fault of ours, or of somebody's store
-                warn("lane", "delivery failed inside thumbprint and is tried again", exc_info=True)
-                self._stopping.wait(STORE_PAUSE)
         try:
-            for batch in self._senders.take_back():  # a sender may be at its own for long
-                self._lane.give_back(batch)
-        except Exception:  # a fault of ours, or of somebody's store: the leases end by themselves
-            warn("lane", "feedback could not be given back", exc_info=True)
-        self._senders.end()
+            while not self._stopping.is_set():
+                self._look()
+        finally:
+            self.running = False
+            self._senders.end()
+
+    def _look(self) -> None:
+        """Give out one batch, or wait where there is none or nobody to give it to."""
+        try:
+            if not self._give_out():
+                self._bell.wait(self._rest())
+        except StoreError as error:
+            warn("store", "the outbox cannot be read; delivery goes on when it can: %s", error)
+            self._stopping.wait(STORE_PAUSE)
+        except Exception:  # a fault of ours, or of somebody's store
+            warn("lane", "delivery failed inside thumbprint and is tried again", exc_info=True)
+            self._stopping.wait(STORE_PAUSE)
 
     def _give_out(self) -> bool:
-        """Lease what is due and give it to the senders; return whether there was any."""
-        free = self._senders.free()
-        if free <= 0 or time.time() < self._paused_until:
+        """Lease a batch that is due and give it to a sender; return whether there was one.
+
+        While nobody can take it, the bell is not heard: those who record feedback then need not wake this thread.
+        """
+        if time.time() < self._paused_until or not self._senders.wanted():
             return False
+        self._bell.hear()
+        batch = self._claim()
+        if batch:
+            self._give(batch)
+        return bool(batch)
+
+    def _claim(self) -> list[Claim]:
         backend = self._lane.backend
-        most = min(free * backend.batch_size, max(backend.batch_size, LEASED_AT_ONCE))
-        claims = self._lane.store.claim(backend.name, now=time.time(), most=most, lease=LEASE)
-        for batch in self._lane.batches(claims):
-            try:
-                self._senders.give(batch)
-            except RuntimeError as error:
-                if threading.main_thread().is_alive():
-                    warn("thread", "feedback is queued, but its delivery cannot start yet: %s", error)
-                    self._lane.give_back(batch, STORE_PAUSE)
-                else:  # the interpreter is shutting down, and no thread can be started any more
-                    self._work_alone(batch)
-        return bool(claims)
+        return self._lane.store.claim(backend.name, now=time.time(), most=backend.batch_size, lease=LEASE)
+
+    def _give(self, batch: list[Claim]) -> None:
+        try:
+            self._senders.give(batch)
+        except RuntimeError as error:
+            if threading.main_thread().is_alive():
+                warn("thread", "feedback is queued, but its delivery cannot start yet: %s", error)
+                self._lane.give_back(batch, STORE_PAUSE)
+            else:  # the interpreter is shutting down, and no thread can be started any more
+                self._work_alone(batch)
 
     def _work_alone(self, claims: Sequence[Claim]) -> None:
         transport = self._lane.make_transport()
@@ -343,23 +366,35 @@ class _Run:
 
     def _rest(self) -> float | None:
         """Return for how long there is nothing to give out; None where only a wake can change that."""
-        if self._lane.store.shared:
+        shared = self._lane.store.shared
+        if shared and time.monotonic() >= self._look_at:
+            self._look_at = time.monotonic() + LOOK_AGAIN
             self._lane.tracker.catch_up(self._lane.store)
         now = time.time()
         if now < self._paused_until:
             return min(self._paused_until - now, LONGEST_REST)
-        if self._senders.free() <= 0:
+        if not self._senders.wanted():
             return self._senders.rest()
         due_at = self._lane.store.next_due(self._lane.backend.name)
         wait = None if due_at is None else min(max(0.0, due_at - now), LONGEST_REST)
-        if self._lane.store.shared:
+        if shared:
             return LOOK_AGAIN if wait is None else min(wait, LOOK_AGAIN)
         return wait
 
+    def _next_batch(self) -> list[Claim]:
+        """Return what a sender that is done goes on with; nothing where it shall leave off."""
+        if self._stopping.is_set() or time.time() < self._paused_until:
+            return []
+        try:
+            return self._claim()
+        except Exception:  # whoever looks into the outbox next tells of it
+            return []
+
     def _work(self, claims: Sequence[Claim], transport: Transport) -> None:
-        now = time.time()
-        pause, left = self._paused_until - now, claims[0].ends_at - now
-        if self._stopping.is_set() or pause > 0 or left < LEASE / 2:  # it has waited for a sender for long
-            self._lane.give_back(claims, max(0.0, pause))
-        else:
-            self._paused_until = max(self._paused_until, self._lane.work(claims, transport))
+        for batch in self._lane.batches(claims):
+            now = time.time()
+            pause, left = self._paused_until - now, batch[0].ends_at - now
+            if self._stopping.is_set() or pause > 0 or left < LEASE / 2:  # it has waited for a sender for long
+                self._lane.give_back(batch, max(0.0, pause))
+            else:
+                self._paused_until = max(self._paused_until, self._lane.work(batch, transport))

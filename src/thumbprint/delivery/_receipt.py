@@ -10,7 +10,7 @@ import os
 import threading
 import time
 from collections import Counter
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 from weakref import WeakValueDictionary
 
 from .._log import warn
@@ -27,6 +27,19 @@ LOOK_EVERY: Final = 0.5  # seconds between two looks into a store that others de
 MOST_ASKED_FOR: Final = 500  # receipts at a time, where a store is shared
 
 
+class Told(NamedTuple):
+    """What is known of the feedback for one log entry: an Outcome, but for its log entry."""
+
+    status: Status = "queued"
+    reason: str | None = None
+    attempts: int = 0
+    unsupported: tuple[str, ...] = ()
+
+
+QUEUED: Final = Told()
+DELIVERED_AT_ONCE: Final = Told("delivered", None, 1)
+
+
 class Receipt:
     """Feedback on its way: look at `status` and `outcomes`, `wait()` for them, or await it.
 
@@ -36,13 +49,18 @@ class Receipt:
     __slots__ = ("__weakref__", "_deliver", "_feedback", "_id", "_on_settled", "_refs", "_told", "_tracker")
 
     def __init__(
-        self, tracker: Tracker, receipt_id: str, refs: Sequence[LogRef], feedback: Feedback, told: dict[int, Outcome]
+        self,
+        tracker: Tracker,
+        receipt_id: str,
+        refs: Sequence[LogRef],
+        feedback: Feedback,
+        told: dict[int, Told] | None,
     ) -> None:
         self._tracker = tracker
         self._id = receipt_id
         self._refs = refs
         self._feedback = feedback
-        self._told = told  # by the place of the ref; what nothing was told of yet is queued
+        self._told = told  # by the place of the ref, once there is something to tell; the others are queued
         self._on_settled: list[Callable[[], None]] | None = None
         self._deliver: Callable[[], None] | None = None
 
@@ -63,13 +81,14 @@ class Receipt:
     @property
     def status(self) -> Status:
         """Queued while any outcome is, then failed or dropped if any is, else delivered; dropped without outcomes."""
-        told = self._told.copy()
-        return "queued" if len(told) < len(self._refs) else overall([outcome.status for outcome in told.values()])
+        told = (self._told or {}).copy()
+        return "queued" if len(told) < len(self._refs) else overall([each.status for each in told.values()])
 
     @property
     def outcomes(self) -> tuple[Outcome, ...]:
         """What became of it so far, one for each log entry."""
-        return tuple(self._told.get(index) or Outcome(ref=ref) for index, ref in enumerate(self._refs))
+        told = self._told or {}
+        return tuple(Outcome(ref=ref, **told.get(place, QUEUED)._asdict()) for place, ref in enumerate(self._refs))
 
     def wait(self, timeout: float | None = None) -> Receipt:
         """Wait until nothing of it is queued any more, at most `timeout` seconds, and return the receipt itself.
@@ -148,6 +167,7 @@ class Tracker:
     def __init__(self, *, unattended: Store | None = None) -> None:
         self.unattended = unattended
         self._changed = threading.Condition()  # around an RLock
+        self._awaited: list[Callable[[], bool]] = []  # what those who wait wait for
         kept: Callable[[], MutableMapping[str, Receipt]] = dict if unattended is None else WeakValueDictionary
         self._queued = kept()  # by item id
         self._stored = kept()  # of these, those that a store which is shared has taken
@@ -156,21 +176,19 @@ class Tracker:
         self._count = itertools.count()
 
     def open(
-        self, refs: Sequence[LogRef], feedback: Feedback, told: dict[int, Outcome] | None = None
+        self, refs: Sequence[LogRef], feedback: Feedback, told: dict[int, Told] | None = None
     ) -> tuple[Receipt, list[Item]]:
         """Return a new receipt, and the items to be queued for it.
 
-        `told` has, by their place among the refs, the outcomes that are not just queued.
+        `told` has, by their place among the refs, what is to be told of those that are not just queued.
         """
         receipt_id = f"{self._process}{next(self._count):016x}"
-        receipt, now = Receipt(self, receipt_id, refs, feedback, told or {}), time.time()
-        items = [
-            Item(f"{receipt_id}-{place}" if place else receipt_id, ref, feedback, now)
-            for place, ref in enumerate(refs)
-            if not told or place not in told or told[place].status == "queued"
-        ]
-        for item in items:
-            self._queued[item.id] = receipt  # one step, which no other thread can see half of
+        receipt, now, items = Receipt(self, receipt_id, refs, feedback, told), time.time(), []
+        for place, ref in enumerate(refs):
+            if not told or told.get(place, QUEUED).status == "queued":
+                item = Item(f"{receipt_id}-{place}" if place else receipt_id, ref, feedback, now)
+                self._queued[item.id] = receipt  # one step, which no other thread can see half of
+                items.append(item)
         if len(items) < len(refs):
             with self._changed:
                 self._settled["dropped"] += len(refs) - len(items)
@@ -193,34 +211,34 @@ class Tracker:
         fates = store.fates(ids) if ids else {}
         for name in ids:
             if name not in fates:
-                self._update(name, "delivered", None, 1)
+                self._update(name, DELIVERED_AT_ONCE)
                 continue
             with contextlib.suppress(KeyError):  # it was settled meanwhile
                 self._stored[name] = self._stored.pop(name)  # behind the others, whose turn comes first
             status, item = fates[name]
             if status == "failed" or item.attempts:
-                self._update(name, status, item.reason, item.attempts)
+                self._update(name, Told(status, item.reason, item.attempts))
 
     def attempted(self, item: Item) -> None:
         """Tell of an attempt that did not deliver, and that is not the last."""
-        self._update(item.id, "queued", item.reason, item.attempts)
+        self._update(item.id, Told("queued", item.reason, item.attempts))
 
     def delivered(self, items: Sequence[Item]) -> None:
         """Tell of an attempt that delivered all of these."""
+        callbacks: list[Callable[[], None]] = []
         with self._changed:
-            callbacks = [
-                callback
-                for item in items
-                if item.id in self._queued
-                for callback in self._note(item.id, "delivered", None, item.attempts + 1)
-            ]
-            self._changed.notify_all()
+            for item in items:
+                receipt = self._queued.get(item.id)
+                if receipt is not None:  # else another process had put it
+                    news = Told("delivered", None, item.attempts + 1) if item.attempts else DELIVERED_AT_ONCE
+                    callbacks += self._note(item.id, receipt, news)
+            self._wake()
         for callback in callbacks:
             callback()
 
     def settle(self, item: Item, status: Status, reason: str | None = None) -> None:
         """Tell how it ended."""
-        self._update(item.id, status, reason, item.attempts)
+        self._update(item.id, Told(status, reason, item.attempts))
 
     def look(self) -> None:
         """See what others have made of our items in the unattended store."""
@@ -234,18 +252,31 @@ class Tracker:
         seconds = threading.TIMEOUT_MAX if timeout is None else bounded(timeout)
         if self.unattended is None:
             with self._changed:
-                return self._changed.wait_for(predicate, seconds)
+                return self._wait(predicate, seconds)
         ends_at = time.monotonic() + seconds
         while not predicate() and (left := ends_at - time.monotonic()) > 0:
             self.look()
             with self._changed:
-                self._changed.wait_for(predicate, min(left, LOOK_EVERY))
+                self._wait(predicate, min(left, LOOK_EVERY))
         return predicate()
+
+    def _wait(self, predicate: Callable[[], bool], seconds: float | None) -> bool:
+        """Wait until the predicate holds; whoever calls it holds the lock."""
+        self._awaited.append(predicate)
+        try:
+            return self._changed.wait_for(predicate, seconds)
+        finally:
+            self._awaited.remove(predicate)
+
+    def _wake(self) -> None:
+        """Wake those who wait, if one has what it waits for: to wake them for nothing would cost each delivery time."""
+        if any(predicate() for predicate in self._awaited):
+            self._changed.notify_all()
 
     def wait_until_idle(self, timeout: float | None) -> FlushResult:
         """Wait until nothing is queued, at most `timeout` seconds; return the counts and start them anew."""
         with self._changed:
-            self._changed.wait_for(lambda: not self._queued, None if timeout is None else bounded(timeout))
+            self._wait(lambda: not self._queued, None if timeout is None else bounded(timeout))
             counts, self._settled = self._settled, Counter()
             return FlushResult(
                 delivered=counts["delivered"],
@@ -261,7 +292,7 @@ class Tracker:
                 with contextlib.suppress(KeyError):  # another process had put it
                     self._queued[name] = other._queued.pop(name)
                     self._queued[name]._tracker = self  # noqa: SLF001 - as above
-            other._changed.notify_all()
+            other._wake()
 
     def queued(self) -> list[str]:
         """Return the ids of the items that are queued."""
@@ -269,7 +300,7 @@ class Tracker:
 
     def drop(self, ids: Iterable[str], reason: str) -> list[LogRef]:
         """Settle items as dropped; return the log entries that they were for."""
-        return [ref for name in ids if (ref := self._update(name, "dropped", reason, None))]
+        return [ref for name in ids if (ref := self._update(name, Told("dropped", reason)))]
 
     def call_when_settled(self, receipt: Receipt, callback: Callable[[], None]) -> bool:
         """Have the callback called, from any thread, once the receipt is settled; False where it is already."""
@@ -284,40 +315,31 @@ class Tracker:
         with self._changed:
             receipt._on_settled = [each for each in receipt._on_settled or () if each is not callback]  # noqa: SLF001 - as above
 
-    def _update(self, name: str, status: Status, reason: str | None, attempts: int | None) -> LogRef | None:
+    def _update(self, name: str, news: Told) -> LogRef | None:
         """Take note of what became of an item; return its log entry where it is one of ours that was queued.
 
         An item without a receipt here was put into the store by another process, or before a restart.
         """
         with self._changed:
             receipt = self._queued.get(name)
-            callbacks = self._note(name, status, reason, attempts) if receipt else ()
-            self._changed.notify_all()
+            callbacks = self._note(name, receipt, news) if receipt else ()
+            self._wake()
         for callback in callbacks:
             callback()
         return None if receipt is None else receipt._refs[_place(name)]  # noqa: SLF001 - the tracker keeps it up to date
 
-    def _note(
-        self, name: str, status: Status, reason: str | None, attempts: int | None
-    ) -> Sequence[Callable[[], None]]:
-        """Write into the item's receipt what became of it; return the callbacks that are due by that.
-
-        `attempts` are None where they are as they were.
-        """
-        receipt, index = self._queued[name], _place(name)
-        told, ref = receipt._told, receipt._refs[index]  # noqa: SLF001 - as above
-        before = told.get(index) or Outcome(ref=ref)
-        told[index] = Outcome(
-            ref=ref,
-            status=status,
-            reason=reason,
-            attempts=before.attempts if attempts is None else attempts,
-            unsupported=before.unsupported,
-        )
-        if status != "queued":
+    def _note(self, name: str, receipt: Receipt, news: Told) -> Sequence[Callable[[], None]]:
+        """Write into the item's receipt what became of it; return the callbacks that are due by that."""
+        place = _place(name)
+        told = receipt._told = receipt._told or {}  # noqa: SLF001 - the tracker keeps it up to date
+        if before := told.get(place):
+            news = news._replace(attempts=max(before.attempts, news.attempts), unsupported=before.unsupported)
+        told[place] = news
+        if news.status != "queued":
             del self._queued[name]
-            self._stored.pop(name, None)
-            self._settled[status] += 1
+            if self._stored:
+                self._stored.pop(name, None)
+            self._settled[news.status] += 1
         if receipt._on_settled is None or receipt.status == "queued":  # noqa: SLF001 - as above
             return ()
         callbacks, receipt._on_settled = receipt._on_settled, None  # noqa: SLF001 - as above
@@ -326,7 +348,8 @@ class Tracker:
 
 def _place(item_id: str) -> int:
     """Return the place of the item's log entry in its receipt, as `Tracker.open` wrote it."""
-    return int(item_id.partition("-")[2] or 0)
+    place = item_id.partition("-")[2]
+    return int(place) if place else 0
 
 
 def bounded(timeout: object) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
 from collections import deque
@@ -28,16 +27,15 @@ LEAST_WORK: Final = 0.0005  # seconds of processor time: no batch is done with l
 # processor, and more senders would only make that longer. Of its wait, this part is one that another could use.
 LATEST: Final = 8
 USABLE: Final = 0.7
-AT_HAND: Final = 8  # batches that lie ready: to be asked for each costs the switch to another thread and back
 
 
 class Senders:
     """A pool of threads with connections of their own.
 
-    `work(batch, transport)` is called in one of them for each batch that is given, `done()` when it is time to ask
-    again what is `free()`. At most `most` send at a time: as many as it takes to use the time for which one waits for
-    answers. Where an answer takes a millisecond that is one, for others would only wait for the interpreter; where it
-    takes fifty, all.
+    A sender is given a first batch, and then asks for the `next_batch()` by itself until there is none; with each it
+    calls `work(batch, transport)`. `idle()` is called when one has nothing to do any more. At most `most` send at a
+    time: as many as it takes to use the time for which one waits for answers. Where an answer takes a millisecond that
+    is one, for others would only wait for the interpreter; where it takes fifty, all.
     """
 
     look_again: Final = 0.02  # seconds after which a request that has no answer yet counts as slow
@@ -49,43 +47,42 @@ class Senders:
         most: int,
         make_transport: Callable[[], Transport],
         work: Callable[[Batch, Transport], None],
-        done: Callable[[], None],
+        next_batch: Callable[[], Batch],
+        idle: Callable[[], None],
     ) -> None:
         self._name = name
         self._most = most
         self._make_transport = make_transport
         self._work = work
-        self._done = done
-        self._batches: SimpleQueue[Batch | None] = SimpleQueue()
+        self._next_batch = next_batch
+        self._idle = idle
+        self._given: SimpleQueue[Batch | None] = SimpleQueue()  # to whoever has nothing to do
         self._lock = threading.Lock()
         self._threads: set[threading.Thread] = set()
+        self._busy = 0  # senders that have a batch, or are about to
         self._under_way: dict[int, float] = {}  # thread → since when its request is
-        self._given = 0  # batches that are not done yet
         self._waits: deque[float] = deque(maxlen=LATEST)  # seconds that a batch's requests waited for their answers
         self._working = LEAST_WORK  # seconds of processor time that a batch costs, on average
 
-    def free(self) -> int:
-        """Return how many more batches are worth giving out now: those to work on, and some to lie ready."""
+    def wanted(self) -> bool:
+        """Whether one more batch is worth giving out now."""
         with self._lock:
-            worth = self._worth()
-            if not self._batches.empty() and len(self._threads) < worth:
-                self._start()
-            return worth + max(worth, AT_HAND) - self._given
-
-    def rest(self) -> float | None:
-        """Return after how many seconds to ask again what is free; None where only the end of a batch changes that."""
-        return self.look_again if self._under_way and not self._batches.empty() else None
+            return self._busy < self._worth()
 
     def give(self, batch: Batch) -> None:
-        """Have the batch worked on by the next sender that is free, or by a new one.
+        """Have the batch worked on by a sender that has nothing to do, or by a new one.
 
-        Raises RuntimeError where there is no sender and none can be started.
+        Raises RuntimeError where there is none and none can be started.
         """
         with self._lock:
-            if len(self._threads) < min(self._given + 1, self._worth()):
+            if self._busy >= len(self._threads):
                 self._start()
-            self._given += 1
-            self._batches.put(batch)
+            self._busy += 1
+            self._given.put(batch)
+
+    def rest(self) -> float:
+        """Return after how many seconds to ask again whether one more is worth while."""
+        return self.look_again if self._under_way else 10 * self.look_again
 
     def _worth(self) -> int:
         """Return how many senders are worth while."""
@@ -106,20 +103,11 @@ class Senders:
         else:
             self._threads.add(thread)
 
-    def take_back(self) -> list[Batch]:
-        """Return the batches that no sender has begun; they are theirs no more."""
-        taken: list[Batch] = []
-        with self._lock, contextlib.suppress(Empty):
-            while (batch := self._batches.get_nowait()) is not None:
-                self._given -= 1
-                taken.append(batch)
-        return taken
-
     def end(self) -> None:
-        """Let the senders end when they have worked on what was given."""
+        """Let the senders end when they have done what they are at."""
         with self._lock:
             for _ in self._threads:
-                self._batches.put(None)
+                self._given.put(None)
 
     def join(self, ends_at: float) -> None:
         """Wait for the senders to end, at most until `ends_at` (of the monotonic clock)."""
@@ -129,52 +117,50 @@ class Senders:
     def _send(self) -> None:
         transport = _Stopwatch(self._make_transport(), self._under_way)
         try:
-            while not self._is_one_too_many() and (batch := self._next()) is not None:
-                began = time.thread_time()
-                try:
-                    self._work(batch, transport)
-                except Exception:  # a fault of ours: the lease on the batch ends by itself
-                    warn("sender", "a delivery failed inside thumbprint and is tried again", exc_info=True)
-                except BaseException as error:  # nobody has reason to interrupt a thread of ours
-                    warn("sender", "a delivery was ended by a %s and is tried again", type(error).__name__)
-                if self._measure(transport.waited(), time.thread_time() - began):
-                    self._done()
+            while (batch := self._first()) is not None:
+                while batch:
+                    self._send_one(batch, transport)
+                    batch = [] if self._is_one_too_many() else self._next_batch()
+                with self._lock:
+                    self._busy -= 1
+                self._idle()
         finally:
             transport.close()
 
-    def _is_one_too_many(self) -> bool:
-        """Whether this sender shall end because fewer are worth while; it is then not counted any more."""
-        with self._lock:
-            too_many = len(self._threads) > self._worth()
-            if too_many:
-                self._threads.discard(threading.current_thread())
-            return too_many
-
-    def _next(self) -> Batch | None:
-        """Return the next batch; None where the sender shall end."""
+    def _send_one(self, batch: Batch, transport: _Stopwatch) -> None:
+        began = time.thread_time()
         try:
-            return self._batches.get(timeout=IDLE)
-        except Empty:
-            return self._last()
+            self._work(batch, transport)
+        except Exception:  # a fault of ours: the lease on the batch ends by itself
+            warn("sender", "a delivery failed inside thumbprint and is tried again", exc_info=True)
+        except BaseException as error:  # nobody has reason to interrupt a thread of ours
+            warn("sender", "a delivery was ended by a %s and is tried again", type(error).__name__)
+        self._measure(transport.waited(), time.thread_time() - began)
 
-    def _last(self) -> Batch | None:
-        """Return the batch that was given just now; where there is none, the sender is not counted any more."""
+    def _first(self) -> Batch | None:
+        """Return the next batch that is given; None where the sender shall end, and is then not counted any more."""
+        try:
+            return self._given.get(timeout=IDLE)
+        except Empty:
+            pass
         with self._lock:
             try:
-                return self._batches.get_nowait()
+                return self._given.get_nowait()  # it was given just now
             except Empty:
                 self._threads.discard(threading.current_thread())
                 return None
 
-    def _measure(self, waited: float | None, worked: float) -> bool:
-        """Take note of a batch that is done; return whether it is time for more."""
+    def _is_one_too_many(self) -> bool:
+        """Whether fewer senders are worth while than there are at work."""
         with self._lock:
-            self._given -= 1
-            if waited is not None:
+            return self._busy > self._worth()
+
+    def _measure(self, waited: float | None, worked: float) -> None:
+        """Take note of how long a batch took."""
+        if waited is not None:
+            with self._lock:
                 self._waits.append(waited)
                 self._working = max(LEAST_WORK, self._working + SMOOTHING * (worked - self._working))
-            worth = self._worth()
-            return self._given <= worth + max(worth, AT_HAND) // 2
 
 
 class _Stopwatch:

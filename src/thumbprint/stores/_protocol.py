@@ -20,8 +20,7 @@ class Key(NamedTuple):
     id: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Claim:
+class Claim(NamedTuple):
     """What one log entry has waiting, in the order in which it was put, leased to one worker.
 
     While the lease lasts, until `ends_at` (seconds since 1970), nobody else is given the entry's items, those put
@@ -34,8 +33,7 @@ class Claim:
     ends_at: float = math.inf
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Conclusion:
+class Conclusion(NamedTuple):
     """What becomes of the items of a claim; together the three hold each of them once, as it is to be kept.
 
     `settled` are forgotten; `buried` become dead letters; `waiting` keep their place and are due at `due_at` (seconds
@@ -92,10 +90,10 @@ class Store(Protocol):
         """
         ...
 
-    def conclude(self, claim: Claim, conclusion: Conclusion) -> None:
-        """End a lease. What was put meanwhile is due with what is still waiting, else at once.
+    def conclude(self, concluded: Sequence[tuple[Claim, Conclusion]]) -> None:
+        """End leases, each on another entry. What was put meanwhile is due with what is still waiting, else at once.
 
-        Where the lease had ended by itself, what is settled or buried is so all the same, and the rest is left alone.
+        Where a lease had ended by itself, what is settled or buried is so all the same, and the rest is left alone.
         """
         ...
 
@@ -150,5 +148,5 @@ class Store(Protocol):
 def entry_of(item: Item) -> str:
     """Return what tells one log entry of a backend from another: its id, and where it lives."""
     ref = item.ref
-    home = (ref.account_id, ref.gateway_id, ref.project_id, ref.project_name, ref.experiment_id)
-    return "\n".join([ref.id, *(part or "" for part in home)])
+    place = f"{ref.account_id or ''}\n{ref.gateway_id or ''}"
+    return f"{ref.id}\n{place}\n{ref.project_id or ''}\n{ref.project_name or ''}\n{ref.experiment_id or ''}"

@@ -201,10 +201,10 @@ class SqliteFile:
             raise self._error(f"{ADVICE['SQLITE_CORRUPT']} (in a value: {error})") from error
 
     def _advice(self, error: sqlite3.Error) -> str:
-        if self.path.is_dir():
+        if os.path.isdir(self.path):  # noqa: PTH112 - Path.is_dir raises where it may not look
             return "it is a folder; give the path of a file"
         code = "_".join(getattr(error, "sqlite_errorname", "").split("_")[:2])  # SQLITE_IOERR_WRITE → SQLITE_IOERR
-        if code == "SQLITE_CANTOPEN" and not self.path.parent.is_dir():
+        if code == "SQLITE_CANTOPEN" and not os.path.isdir(self.path.parent):  # noqa: PTH112 - likewise
             return f"there is no folder {str(self.path.parent)!r}; make it, or give another path"
         return ADVICE.get(code, OTHERWISE)
 

@@ -102,9 +102,9 @@ class BufferedStore:
         """Return what the store keeps under the key."""
         return self._store.recall(key)
 
-    def conclude(self, claim: Claim, conclusion: Conclusion) -> None:
-        """End a lease of the store's."""
-        self._store.conclude(claim, conclusion)
+    def conclude(self, concluded: Sequence[tuple[Claim, Conclusion]]) -> None:
+        """End leases of the store's."""
+        self._store.conclude(concluded)
 
     def take(self, bucket: str, pace: Pace, *, now: float) -> float:
         """Take from the store's bucket."""

@@ -17,7 +17,7 @@ from ._findings import outbox_findings
 from ._protocol import Claim, Conclusion, Depth, Key, entry_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from .._call import Call
     from .._model import Item, Pace
@@ -26,20 +26,104 @@ MAX_KEYS: Final = 100_000
 MAX_CALLS_PER_KEY: Final = 1_000
 MAX_ITEMS: Final = 10_000
 MAX_DEAD: Final = 10_000
+AT_ONCE: Final = 0.0  # when something is due that nobody has to wait for, in seconds since 1970
 
 
 _alive: weakref.WeakSet[MemoryStore] = weakref.WeakSet()
 
 
 class _Queue:
-    """What one log entry has waiting. `due_at` is also the key of its valid place in the heap of its backend."""
+    """What one log entry has waiting, and when that is due: at that time the entry has its valid place in its line."""
 
     __slots__ = ("due_at", "items", "token")
 
-    def __init__(self) -> None:
-        self.items: list[Item] = []
-        self.due_at = 0.0
+    def __init__(self, item: Item) -> None:
+        self.items = [item]
+        self.due_at = AT_ONCE
         self.token: str | None = None  # of the lease that is on
+
+
+class _Line:
+    """What one backend has waiting: a queue for each log entry, and the order in which they are due.
+
+    Most are put, leased and settled, and never wait for a time of their own: these stand in `_ready`, in the order in
+    which they came. What is due later, and what is leased, is in a heap, all that was leased at once in one place.
+    An entry's older places are passed over.
+    """
+
+    def __init__(self) -> None:
+        self.queues: dict[str, _Queue] = {}
+        self._ready: deque[str] = deque()
+        self._later: list[tuple[float, int, Sequence[str]]] = []
+        self._turn = itertools.count()
+
+    def append(self, item: Item) -> None:
+        """Put the item behind those of its entry; a new entry is due at once."""
+        entry = entry_of(item)
+        queue = self.queues.get(entry)
+        if queue is None:
+            self.queues[entry] = _Queue(item)
+            self._ready.append(entry)
+        else:
+            queue.items.append(item)
+
+    def place(self, entry: str, due_at: float) -> None:
+        """Have the entry due at that time."""
+        self.queues[entry].due_at = due_at
+        if due_at == AT_ONCE:
+            self._ready.append(entry)
+        else:
+            heapq.heappush(self._later, (due_at, next(self._turn), (entry,)))
+
+    def lease(self, *, now: float, most: int, until: float) -> list[Claim]:
+        """Lease up to so many entries that are due, first those whose own time has come."""
+        due = dict.fromkeys(self._ripe(now, most) if self._later else ())  # an entry may have several such places
+        while self._ready and len(due) < most:
+            entry = self._ready.popleft()
+            if self._stands(entry, AT_ONCE):
+                due[entry] = None
+        if due:
+            heapq.heappush(self._later, (until, next(self._turn), list(due)))
+        return [self._leased(entry, until) for entry in due]
+
+    def _leased(self, entry: str, until: float) -> Claim:
+        queue = self.queues[entry]
+        queue.token, queue.due_at = str(next(self._turn)), until
+        return Claim(entry, queue.token, tuple(queue.items), until)
+
+    def _ripe(self, now: float, most: int) -> list[str]:
+        """Take out up to so many entries whose own time has come, the longest due first."""
+        ripe: list[str] = []
+        while self._later and self._later[0][0] <= now and len(ripe) < most:
+            due_at, turn, places = heapq.heappop(self._later)
+            entries = [entry for entry in places if self._stands(entry, due_at) and not self._ends_empty(entry)]
+            room = most - len(ripe)
+            ripe += entries[:room]
+            if entries[room:]:
+                heapq.heappush(self._later, (due_at, turn, entries[room:]))
+        return ripe
+
+    def _ends_empty(self, entry: str) -> bool:
+        """Forget the entry where its lease was on nothing any more; return whether it was."""
+        if self.queues[entry].items:
+            return False
+        del self.queues[entry]
+        return True
+
+    def _stands(self, entry: str, due_at: float) -> bool:
+        """Whether this is the entry's valid place."""
+        queue = self.queues.get(entry)
+        return queue is not None and queue.due_at == due_at
+
+    def next_due(self) -> float | None:
+        """Return when the next entry is due, or a lease on one ends; None where there is none."""
+        while self._ready and not self._stands(self._ready[0], AT_ONCE):
+            self._ready.popleft()
+        if self._ready:
+            return AT_ONCE
+        while self._later and not any(self._stands(entry, self._later[0][0]) for entry in self._later[0][2]):
+            heapq.heappop(self._later)
+        return self._later[0][0] if self._later else None
 
 
 class MemoryStore:
@@ -62,13 +146,11 @@ class MemoryStore:
         self._lock = threading.RLock()
         self._inbox: deque[Item] = deque()
         self._calls: OrderedDict[Key, tuple[Call, ...]] = OrderedDict()
-        self._queues: dict[str, dict[str, _Queue]] = {}  # by backend, by entry
-        self._due: dict[str, list[tuple[float, int, str]]] = {}  # by backend: a heap of entries, stale ones among them
+        self._lines: dict[str, _Line] = {}  # by backend
         self._dead: OrderedDict[str, Item] = OrderedDict()
         self._buckets: dict[str, tuple[float, float]] = {}  # tokens, and when they were counted
         self._holds: dict[str, float] = {}
         self._queued: dict[str, Item] = {}
-        self._turn = itertools.count()
 
     def after_fork(self) -> None:
         """Begin anew in a child process; references are kept, the outbox is the parent's."""
@@ -107,55 +189,55 @@ class MemoryStore:
 
     def claim(self, backend: str, *, now: float, most: int, lease: float) -> list[Claim]:
         """Lease all that is waiting for up to `most` log entries of the backend whose first item is due."""
-        claims: list[Claim] = []
-        with self._sorted():
-            heap = self._due.get(backend, [])
-            while heap and heap[0][0] <= now and len(claims) < most:
-                due_at, turn, entry = heapq.heappop(heap)
-                queue = self._queues[backend].get(entry)
-                if queue is None or queue.due_at != due_at:
-                    continue  # the entry was settled, or has another place by now
-                if not queue.items:
-                    del self._queues[backend][entry]  # a lease on nothing has ended
-                    continue
-                queue.token = str(turn)
-                self._place(backend, entry, queue, now + lease)
-                claims.append(Claim(entry=entry, token=queue.token, items=tuple(queue.items), ends_at=now + lease))
-        return claims
+        with self._lock:
+            self._sort()
+            line = self._lines.get(backend)
+            return line.lease(now=now, most=most, until=now + lease) if line else []
 
-    def conclude(self, claim: Claim, conclusion: Conclusion) -> None:
-        """End a lease. What was put meanwhile is due with what is still waiting, else at once."""
-        backend = claim.items[0].ref.backend
-        with self._sorted():
-            for item in conclusion.settled:
-                self._queued.pop(item.id, None)
+    def conclude(self, concluded: Sequence[tuple[Claim, Conclusion]]) -> None:
+        """End leases. What was put meanwhile is due with what is still waiting, else at once."""
+        with self._lock:
+            self._sort()
+            for claim, conclusion in concluded:
+                self._conclude(claim, conclusion)
+
+    def _conclude(self, claim: Claim, conclusion: Conclusion) -> None:
+        self._end(conclusion)
+        line = self._lines.get(claim.items[0].ref.backend)
+        queue = line.queues.get(claim.entry) if line else None
+        if line is None or queue is None:
+            return
+        ended = queue.token == claim.token
+        if ended and len(conclusion.settled) == len(claim.items) and queue.items == list(claim.items):  # nearly always
+            del line.queues[claim.entry]
+            return
+        queue.items = [item for item in queue.items if item.id in self._queued]
+        if ended:
+            queue.token = None
+        if not queue.items and queue.token is None:
+            del line.queues[claim.entry]
+        elif ended:
+            changed = {item.id: item for item in conclusion.waiting if item.id in self._queued}
+            self._queued.update(changed)
+            queue.items = [changed.get(item.id, item) for item in queue.items]
+            line.place(claim.entry, conclusion.due_at if conclusion.waiting else AT_ONCE)
+
+    def _end(self, conclusion: Conclusion) -> None:
+        """Forget what was settled, and keep what was buried as dead letters."""
+        for item in conclusion.settled:
+            self._queued.pop(item.id, None)
+            if self._dead:
                 self._dead.pop(item.id, None)  # who came too late buried it, and it arrived all the same
-            for item in conclusion.buried:
-                if self._queued.pop(item.id, None) is not None:
-                    self._bury(item)
-            queue = self._queues.get(backend, {}).get(claim.entry)
-            if queue is None:
-                return
-            queue.items = [item for item in queue.items if item.id in self._queued]
-            if queue.token == claim.token:
-                queue.token = None
-                if not queue.items:
-                    del self._queues[backend][claim.entry]
-                    return
-                changed = {item.id: item for item in conclusion.waiting if item.id in self._queued}
-                self._queued.update(changed)
-                queue.items = [changed.get(item.id, item) for item in queue.items]
-                self._place(backend, claim.entry, queue, conclusion.due_at if conclusion.waiting else 0.0)
-            if not queue.items and queue.token is None:
-                del self._queues[backend][claim.entry]
+        for item in conclusion.buried:
+            if self._queued.pop(item.id, None) is not None:
+                self._bury(item)
 
     def next_due(self, backend: str) -> float | None:
         """Return when the next entry of the backend is due, or a lease on one ends; None where there is none."""
-        with self._sorted():
-            heap, queues = self._due.get(backend, []), self._queues.get(backend, {})
-            while heap and (heap[0][2] not in queues or queues[heap[0][2]].due_at != heap[0][0]):
-                heapq.heappop(heap)
-            return heap[0][0] if heap else None
+        with self._lock:
+            self._sort()
+            line = self._lines.get(backend)
+            return line.next_due() if line else None
 
     def take(self, bucket: str, pace: Pace, *, now: float) -> float:
         """Take one request from the bucket; return 0, or where it may not be made yet the seconds to wait."""
@@ -178,7 +260,8 @@ class MemoryStore:
 
     def fates(self, ids: Sequence[str]) -> Mapping[str, tuple[Literal["queued", "failed"], Item]]:
         """Return item id → how it stands; those that are not there were settled."""
-        with self._sorted():
+        with self._lock:
+            self._sort()
             fates: dict[str, tuple[Literal["queued", "failed"], Item]] = {}
             for name in ids:
                 if name in self._queued:
@@ -189,7 +272,8 @@ class MemoryStore:
 
     def depths(self) -> list[Depth]:
         """Return how much there is of each backend's, by name."""
-        with self._sorted():
+        with self._lock:
+            self._sort()
             queued = Counter(item.ref.backend for item in self._queued.values())
             dead = Counter(item.ref.backend for item in self._dead.values())
             oldest: dict[str, float] = {}
@@ -202,13 +286,15 @@ class MemoryStore:
 
     def listed(self, *, dead: bool, most: int) -> list[Item]:
         """Return up to so many items that wait, or the dead letters; the oldest first."""
-        with self._sorted():
+        with self._lock:
+            self._sort()
             items = self._dead.values() if dead else self._queued.values()
             return heapq.nsmallest(most, items, key=lambda item: item.created_at)
 
     def revive(self, ids: Sequence[str] | None = None) -> int:
         """Put dead letters back into the outbox, due at once, with no attempts; all or these. Return how many."""
-        with self._sorted():
+        with self._lock:
+            self._sort()
             found = [self._dead.pop(name) for name in list(self._dead if ids is None else ids) if name in self._dead]
             for item in found:
                 self._append(item._replace(attempts=0, reason=None))
@@ -216,7 +302,8 @@ class MemoryStore:
 
     def purge(self, ids: Sequence[str] | None = None, *, dead: bool = True) -> int:
         """Forget dead letters (or with dead=False what is waiting and not leased); all or these. Return how many."""
-        with self._sorted():
+        with self._lock:
+            self._sort()
             kept: Mapping[str, Item] = self._dead if dead else self._queued
             chosen = [name for name in dict.fromkeys(list(kept) if ids is None else ids) if name in kept]
             return sum(self._forget(name, dead=dead) for name in chosen)
@@ -233,34 +320,26 @@ class MemoryStore:
 
     def _has_room(self, items: Sequence[Item]) -> bool:
         """Whether those of the items that are not there yet find room, counted exactly."""
-        with self._sorted():
+        with self._lock:
+            self._sort()
             new = {item.id for item in items if item.id not in self._queued and item.id not in self._dead}
             return len(self._queued) + len(new) <= self._max_items
 
-    @contextlib.contextmanager
-    def _sorted(self) -> Iterator[None]:
-        """Hold the lock, with everything that was put in its place."""
-        with self._lock:
-            with contextlib.suppress(IndexError):  # it is empty
-                while True:
-                    item = self._inbox.popleft()
-                    if item.id not in self._queued and item.id not in self._dead:
-                        self._append(item)
-            yield
+    def _sort(self) -> None:
+        """Put everything that was put in its place; whoever calls it holds the lock."""
+        with contextlib.suppress(IndexError):  # it is empty
+            while True:
+                item = self._inbox.popleft()
+                if item.id not in self._queued and item.id not in self._dead:
+                    self._append(item)
 
     def _append(self, item: Item) -> None:
-        backend, entry = item.ref.backend, entry_of(item)
-        queues = self._queues.setdefault(backend, {})
-        queue = queues.get(entry)
-        if queue is None:
-            queue = queues[entry] = _Queue()
-            self._place(backend, entry, queue, 0.0)
-        queue.items.append(item)
         self._queued[item.id] = item
-
-    def _place(self, backend: str, entry: str, queue: _Queue, due_at: float) -> None:
-        queue.due_at = due_at
-        heapq.heappush(self._due.setdefault(backend, []), (due_at, next(self._turn), entry))
+        backend = item.ref.backend
+        line = self._lines.get(backend)
+        if line is None:
+            line = self._lines[backend] = _Line()
+        line.append(item)
 
     def _bury(self, item: Item) -> None:
         self._dead[item.id] = item
@@ -272,13 +351,14 @@ class MemoryStore:
             del self._dead[name]
             return True
         item = self._queued[name]
-        queue = self._queues[item.ref.backend][entry_of(item)]
+        queues, entry = self._lines[item.ref.backend].queues, entry_of(item)
+        queue = queues[entry]
         if queue.token is not None:
             return False
         del self._queued[name]
         queue.items = [each for each in queue.items if each.id != name]
         if not queue.items:
-            del self._queues[item.ref.backend][entry_of(item)]
+            del queues[entry]
         return True
 
 

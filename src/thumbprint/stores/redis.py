@@ -95,8 +95,12 @@ class RedisStore:
             for entry, token, *values in found
         ]
 
-    def conclude(self, claim: Claim, conclusion: Conclusion) -> None:
-        """End a lease. What was put meanwhile is due with what is still waiting, else at once."""
+    def conclude(self, concluded: Sequence[tuple[Claim, Conclusion]]) -> None:
+        """End leases. What was put meanwhile is due with what is still waiting, else at once."""
+        for claim, conclusion in concluded:
+            self._conclude(claim, conclusion)
+
+    def _conclude(self, claim: Claim, conclusion: Conclusion) -> None:
         backend = _quoted(claim.items[0].ref.backend)
         args: list[str | float] = [backend, claim.entry, claim.token, conclusion.due_at, self._max_items]
         args += [len(conclusion.settled), *(item.id for item in conclusion.settled)]

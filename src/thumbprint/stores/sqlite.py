@@ -207,12 +207,18 @@ class SqliteStore:
         """Lease all that is waiting for up to `most` log entries of the backend whose first item is due."""
         return self._look(lambda db: _claim(db, backend, now, max(0, most), now + lease))
 
-    def conclude(self, claim: Claim, conclusion: Conclusion) -> None:
-        """End a lease. What was put meanwhile is due with what is still waiting, else at once.
+    def conclude(self, concluded: Sequence[tuple[Claim, Conclusion]]) -> None:
+        """End leases, all or none. What was put meanwhile is due with what is still waiting, else at once.
 
         A lease that has outlived its time is good until somebody else is given the entry.
         """
-        self._look(lambda db: _conclude(db, claim, conclusion, self._clock()))
+
+        def conclude_all(db: sqlite3.Connection) -> None:
+            now = self._clock()
+            for claim, conclusion in concluded:
+                _conclude(db, claim, conclusion, now)
+
+        self._look(conclude_all)
 
     def next_due(self, backend: str) -> float | None:
         """Return when the next entry of the backend is due, or a lease on one ends; None where there is none."""
