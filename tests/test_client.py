@@ -338,7 +338,7 @@ def test_what_cannot_be_delivered_when_a_thumbprint_is_closed_is_dropped_and_cou
     receipt = own.record_feedback(completion, thumbs="up")
     result = own.close(0)
     assert (result.dropped, result.remaining, receipt.wait(0).status) == (1, 0, "dropped")
-    assert "lost: feedback for 1 log entries" in caplog.text
+    assert "lost: feedback for 1 log entry" in caplog.text
     assert own.record_feedback(completion, thumbs="up").status == "dropped"
     emulator.stop()
 
@@ -633,8 +633,8 @@ def test_a_receipt_asks_both_services_whether_the_feedback_is_there(emulator):
     assert asyncio.run(asyncio.to_thread(receipt.verify)) == receipt.verify(timeout=5)
 
 
-def test_what_was_never_delivered_is_missing_and_a_service_that_is_down_is_unknown(emulator, completion):
-    thumbprint.configure(delivery="none")
+def test_what_was_never_delivered_is_missing_and_a_service_that_is_down_is_unknown(emulator, completion, tmp_path):
+    thumbprint.configure(delivery="none", store=f"sqlite:///{tmp_path}/outbox.db")
     receipt = thumbprint.record_feedback(completion, thumbs="up")
     assert [found.status for found in receipt.verify()] == ["missing"]
     emulator.stop()
@@ -694,10 +694,10 @@ def test_what_the_next_one_has_no_use_for_is_dropped(emulator):
     assert receipt.status == "dropped"
 
 
-def test_what_is_handed_on_to_one_that_only_stores_waits_there(emulator):
+def test_what_is_handed_on_to_one_that_only_stores_waits_there(emulator, tmp_path):
     thumbprint.configure(backends=[thumbprint.Braintrust(api_key="wrong")])
     receipt = braintrust_vote(thumbprint)
-    own = thumbprint.configure(delivery="none")
+    own = thumbprint.configure(delivery="none", store=f"sqlite:///{tmp_path}/outbox.db")
 
     assert receipt.status == "queued"
     assert own._settings.store.depths()[0].queued == 1

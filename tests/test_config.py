@@ -152,9 +152,9 @@ def test_a_store_that_is_given_comes_before_the_environment():
     ("url", "shown"),
     [
         ("mongo://user:hunter2@host/0", "mongo://…"),
-        ("user:hunter2@host", "not a URL"),
-        ("hunter2", "not a URL"),
-        ("memory:", "not a URL"),
+        ("user:hunter2@host", "is not a URL: give"),
+        ("hunter2", "is not a URL: give"),
+        ("memory:", "is not a URL: give"),
     ],
 )
 @pytest.mark.parametrize("from_environment", [False, True])
@@ -263,8 +263,28 @@ def test_a_store_url_that_lacks_what_it_needs_is_refused(url):
 @pytest.mark.parametrize("mode", ["background", "inline", "none"])
 def test_the_way_of_delivery_is_an_argument_or_comes_from_the_environment(mode):
     assert settings_from(environ={}).delivery == "background"
-    assert settings_from(environ={"THUMBPRINT_DELIVERY": mode}).delivery == mode
-    assert settings_from(delivery=mode, environ={"THUMBPRINT_DELIVERY": "pigeon"}).delivery == mode
+    shared = {"store": "redis://127.0.0.1", "backends": []}
+    assert settings_from(**shared, environ={"THUMBPRINT_DELIVERY": mode}).delivery == mode
+    assert settings_from(**shared, delivery=mode, environ={"THUMBPRINT_DELIVERY": "pigeon"}).delivery == mode
+
+
+@pytest.mark.parametrize("given", [{"delivery": "none"}, {"environ": {"THUMBPRINT_DELIVERY": "none"}}])
+@pytest.mark.parametrize("store", [None, "memory://", MemoryStore()])
+def test_to_store_only_what_nobody_else_can_deliver_is_refused_with_what_to_do(given, store):
+    words = (
+        r"THUMBPRINT_DELIVERY \(delivery=…\) is none, .*: set THUMBPRINT_STORE .* or THUMBPRINT_DELIVERY to background"
+    )
+    with pytest.raises(ConfigurationError, match=words):
+        settings_from(**{"store": store, "environ": {}} | given)
+
+
+def test_where_feedback_is_dropped_anyway_nobody_need_deliver_it():
+    assert settings_from(delivery="none", disabled=True, environ={}).delivery == "none"
+
+
+def test_a_file_that_is_done_without_is_no_reason_to_refuse_storing_only(tmp_path):
+    url = f"sqlite:///{tmp_path}/nowhere/outbox.db"
+    assert isinstance(settings_from(store=url, delivery="none", fallback="memory", environ={}).store, MemoryStore)
 
 
 @pytest.mark.parametrize("given", [{"delivery": "pigeon"}, {"environ": {"THUMBPRINT_DELIVERY": "pigeon"}}])
@@ -276,9 +296,21 @@ def test_another_way_of_delivery_is_refused_with_those_there_are(given):
 def test_feedback_is_tried_for_72_hours_unless_said_otherwise():
     assert settings_from(environ={}).expire_after == 72 * 3600
     assert settings_from(expire_after=5, environ={}).expire_after == 5.0
+    assert settings_from(environ={"THUMBPRINT_EXPIRE_AFTER": " 3600.5 "}).expire_after == 3600.5
+    assert settings_from(environ={"THUMBPRINT_EXPIRE_AFTER": " "}).expire_after == 72 * 3600
+    assert settings_from(expire_after=5, environ={"THUMBPRINT_EXPIRE_AFTER": "soon"}).expire_after == 5.0
 
 
-@pytest.mark.parametrize("seconds", [0, -1, float("nan"), float("inf"), True, "5", [5]])
+@pytest.mark.parametrize("text", ["0", "-1", "nan", "inf", "1e999", "soon", "3 days"])
+def test_an_age_in_the_environment_that_feedback_cannot_expire_at_is_refused_by_name_and_value(text):
+    with pytest.raises(
+        ConfigurationError, match=r"THUMBPRINT_EXPIRE_AFTER \(expire_after=…\) is .*: give the seconds"
+    ) as no:
+        settings_from(environ={"THUMBPRINT_EXPIRE_AFTER": text})
+    assert text in str(no.value) or "inf" in str(no.value)
+
+
+@pytest.mark.parametrize("seconds", [0, -1, float("nan"), float("inf"), 10**400, True, "5", [5]])
 def test_an_age_that_feedback_cannot_expire_at_is_refused(seconds):
     with pytest.raises(ConfigurationError, match="expire_after="):
         thumbprint.configure(expire_after=seconds)

@@ -14,7 +14,7 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
 import thumbprint
 from thumbprint import LogRef, _metrics
-from thumbprint.stores import MemoryStore
+from thumbprint.stores import MemoryStore, SqliteStore
 
 
 @pytest.fixture(scope="module")
@@ -113,11 +113,11 @@ def test_what_is_dropped_is_counted(emulator, counted):
     assert counted("dropped") == {"braintrust": 2, "cloudflare": 1}
 
 
-def test_the_outbox_is_measured_when_somebody_reads(emulator, reader):
-    thumbprint.configure(delivery="none")
+def test_the_outbox_is_measured_when_somebody_reads(emulator, reader, tmp_path):
+    thumbprint.configure(delivery="none", store=f"sqlite:///{tmp_path}/outbox.db")
     vote("a")
     vote("b")
-    other = thumbprint.Thumbprint(delivery="none")
+    other = thumbprint.Thumbprint(delivery="none", store=f"sqlite:///{tmp_path}/other.db")
     other.record_feedback(LogRef(backend="braintrust", id="c", project_name="emulator"), thumbs="up")
 
     assert points(reader, _metrics.DEPTH)["braintrust"].value == 3
@@ -126,8 +126,8 @@ def test_the_outbox_is_measured_when_somebody_reads(emulator, reader):
     assert points(reader, _metrics.DEPTH)["braintrust"].value == 2
 
 
-def test_an_outbox_that_was_emptied_is_measured_as_empty(emulator, reader):
-    own = thumbprint.configure(delivery="none")
+def test_an_outbox_that_was_emptied_is_measured_as_empty(emulator, reader, tmp_path):
+    own = thumbprint.configure(delivery="none", store=f"sqlite:///{tmp_path}/outbox.db")
     vote()
     assert points(reader, _metrics.DEPTH)["braintrust"].value == 1
     own._settings.store.purge(dead=False)
@@ -145,14 +145,14 @@ def test_an_outbox_that_is_opened_twice_is_measured_once(emulator, reader, tmp_p
     again.close(0)
 
 
-def test_an_outbox_that_cannot_be_read_is_left_out(emulator, reader, monkeypatch):
-    thumbprint.configure(delivery="none")
+def test_an_outbox_that_cannot_be_read_is_left_out(emulator, reader, monkeypatch, tmp_path):
+    thumbprint.configure(delivery="none", store=f"sqlite:///{tmp_path}/outbox.db")
     vote()
 
     def fail(store):
         raise thumbprint.StoreError("away")
 
-    monkeypatch.setattr(MemoryStore, "depths", fail)
+    monkeypatch.setattr(SqliteStore, "depths", fail)
     assert points(reader, _metrics.DEPTH) == {}
 
 

@@ -5,15 +5,27 @@ from __future__ import annotations
 import pytest
 
 from thumbprint._feedback import feedback_from
-from thumbprint._words import briefly, printable, span
+from thumbprint._words import briefly, counted, printable, span
 
 
 @pytest.mark.parametrize(
     ("seconds", "words"),
-    [(0, "0 seconds"), (119.4, "119 seconds"), (120, "2 minutes"), (7300, "2 hours"), (200_000, "2 days")],
+    [
+        (0, "0 seconds"),
+        (1.2, "1 second"),
+        (119.4, "119 seconds"),
+        (120, "2 minutes"),
+        (7300, "2 hours"),
+        (200_000, "2 days"),
+    ],
 )
 def test_a_span_is_written_in_the_largest_unit_of_which_there_are_two(seconds, words):
     assert span(seconds) == words
+
+
+def test_one_of_a_kind_is_not_written_as_several():
+    assert [counted(number, "problem") for number in (0, 1, 2)] == ["0 problems", "1 problem", "2 problems"]
+    assert [counted(number, "entry", "entries") for number in (1, 2)] == ["1 entry", "2 entries"]
 
 
 def test_control_characters_are_written_out_and_other_scripts_stay():

@@ -11,7 +11,7 @@ import time
 import weakref
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from . import _scope, capture
+from . import _scope, _words, capture
 from ._config import Delivery, Fallback, Settings, settings_from
 from ._feedback import feedback_from, said
 from ._log import warn
@@ -25,6 +25,7 @@ from .stores import BufferedStore, References
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from ._model import Verification
     from .backends import Backend
     from .stores import Store
 
@@ -172,6 +173,13 @@ class Thumbprint:
             return self._tracker.open((), feedback)[0]
         return self._queue(refs, feedback)
 
+    def verify(self, target: LogRef, feedback: Feedback, timeout: float) -> tuple[Verification, ...]:
+        """Ask the service whether it holds this feedback, which is not recorded; for thumbprint's own use."""
+        refs = resolve(target, "last", self._references)
+        for ref in refs:
+            self._backend_of(ref)
+        return self._worker.verify(refs, feedback, timeout)
+
     def flush(self, timeout: float | None = FLUSH_TIMEOUT) -> FlushResult:
         """Wait until everything queued is settled, at most `timeout` seconds. See `thumbprint.flush`."""
         return self._tracker.wait_until_idle(timeout if self._settings.delivery == "background" else 0)
@@ -199,7 +207,11 @@ class Thumbprint:
         for ref in dropped:
             count("dropped", ref.backend)
         if dropped:
-            warn("closed", "not delivered in time, and lost: feedback for %d log entries", len(dropped))
+            warn(
+                "closed",
+                "not delivered in time, and lost: feedback for %s",
+                _words.counted(len(dropped), "log entry", "log entries"),
+            )
         left = result.remaining - len(dropped)
         return dataclasses.replace(result, remaining=left, dropped=result.dropped + len(dropped))
 
@@ -299,11 +311,7 @@ class Thumbprint:
 
         It is dropped where its service can hold nothing of it.
         """
-        backend = self._settings.backends.get(ref.backend)
-        if backend is None:
-            known = ", ".join(sorted(self._settings.backends)) or "none"
-            raise ConfigurationError(f"no backend named {ref.backend!r} is configured for {ref}; known: {known}")
-        backend.check(ref)
+        backend = self._backend_of(ref)
         unsupported = backend.unsupported(feedback)
         if not unsupported:
             return None
@@ -312,6 +320,15 @@ class Thumbprint:
             reason = f"{backend.name} can hold none of {', '.join(unsupported)}"
             return Told(status="dropped", reason=reason, unsupported=unsupported)
         return Told(unsupported=unsupported)
+
+    def _backend_of(self, ref: LogRef) -> Backend:
+        """Return the backend of a log entry; raise ConfigurationError where nothing can be delivered to it."""
+        backend = self._settings.backends.get(ref.backend)
+        if backend is None:
+            known = ", ".join(sorted(self._settings.backends)) or "none"
+            raise ConfigurationError(f"no backend named {ref.backend!r} is configured for {ref}; known: {known}")
+        backend.check(ref)
+        return backend
 
 
 _alive: weakref.WeakSet[Thumbprint] = weakref.WeakSet()

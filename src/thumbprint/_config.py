@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeVar, get_args
@@ -18,6 +19,7 @@ DISABLED: Final = "THUMBPRINT_DISABLED"
 STORE: Final = "THUMBPRINT_STORE"
 DELIVERY: Final = "THUMBPRINT_DELIVERY"
 FALLBACK: Final = "THUMBPRINT_FALLBACK"
+EXPIRY: Final = "THUMBPRINT_EXPIRE_AFTER"
 
 REDIS_SCHEMES: Final = frozenset({"redis", "rediss", "unix"})
 
@@ -58,6 +60,27 @@ def settings_from(
     Raises ConfigurationError, naming the setting and its value, for what cannot be used; StoreError for a file that
     cannot be opened.
     """
+    known = backends_from(backends, environ)
+    chosen, mode = store_from(store, environ), delivery_from(delivery, environ)
+    off = disabled_from(disabled, environ)
+    if not off:
+        check_delivered(chosen, mode)
+    return Settings(
+        backends=known,
+        expire_after=expire_after_from(expire_after, environ),
+        store=_usable(chosen, fallback=fallback_from(fallback, environ)),
+        delivery=mode,
+        disabled=off,
+    )
+
+
+def backends_from(
+    backends: Sequence[Backend] | None = None, environ: Mapping[str, str] = os.environ
+) -> dict[str, Backend]:
+    """Return name → backend of those that are given, or else of all that are known, completed from the environment.
+
+    Raises ConfigurationError for what cannot be used.
+    """
     if backends is None:
         backends = [backend() for backend in BACKENDS]
     elif not isinstance(backends, Iterable):
@@ -66,16 +89,7 @@ def settings_from(
     names = [backend.name for backend in ready]
     if len(set(names)) < len(names):
         raise ConfigurationError(f"backends: each may be given once, got {', '.join(names)}")
-    return Settings(
-        backends=dict(zip(names, ready, strict=True)),
-        store=_usable(
-            store_from(store, environ),
-            fallback=fallback_from(fallback, environ),
-        ),
-        delivery=delivery_from(delivery, environ),
-        expire_after=EXPIRE_AFTER if expire_after is None else _expire_after(expire_after),
-        disabled=disabled_from(disabled, environ),
-    )
+    return dict(zip(names, ready, strict=True))
 
 
 def completed(backend: BackendT, environ: Mapping[str, str] = os.environ) -> BackendT:
@@ -149,7 +163,7 @@ def store_from(store: Store | str | None = None, environ: Mapping[str, str] = os
     if scheme in REDIS_SCHEMES and rest:
         return RedisStore(store)
     raise ConfigurationError(
-        f"{STORE} (store=…) is {_scheme(store)!r}: give memory://, sqlite:///PATH or redis://HOST:PORT/DATABASE"
+        f"{STORE} (store=…) is {_scheme(store)}: give memory://, sqlite:///PATH or redis://HOST:PORT/DATABASE"
     )
 
 
@@ -172,16 +186,43 @@ def fallback_from(told: str | None = None, environ: Mapping[str, str] = os.envir
     return told is not None
 
 
-def _expire_after(seconds: object) -> float:
-    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 < seconds < float("inf"):
-        raise ConfigurationError(f"expire_after={seconds!a:.40}: give the seconds for which feedback is tried")
-    return float(seconds)
+def check_delivered(store: Store, delivery: Delivery) -> None:
+    """Raise ConfigurationError where nobody could ever deliver what the store holds."""
+    if delivery == "none" and not store.shared:
+        raise ConfigurationError(
+            f"{DELIVERY} (delivery=…) is none, but nobody else can deliver what is in the memory of this process: set "
+            f"{STORE} (store=…) to what a `thumbprint worker` can share, sqlite:///PATH or redis://…, or {DELIVERY} to "
+            "background"
+        )
+
+
+def expire_after_from(given: float | None = None, environ: Mapping[str, str] = os.environ) -> float:
+    """Return the seconds for which feedback is tried, as given, else as in the environment, else 72 hours.
+
+    Raises ConfigurationError for what is no positive and finite number.
+    """
+    told: object = given
+    if given is None:
+        told = _number(environ.get(EXPIRY, "").strip() or str(EXPIRE_AFTER))
+    if isinstance(told, bool) or not isinstance(told, (int, float)) or not 0 < told <= sys.float_info.max:
+        raise ConfigurationError(
+            f"{EXPIRY} (expire_after=…) is {told!a:.40}: give the seconds for which feedback is tried, more than 0"
+        )
+    return float(told)
+
+
+def _number(text: str) -> float | str:
+    """Return the number that a text is; the text where it is none."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
 
 
 def _scheme(url: str) -> str:
-    """Return as much of a store's URL as may be shown: it can hold a password."""
+    """Say of a store's URL as much as may be shown: it can hold a password."""
     scheme, separator, _ = url.partition("://")
-    return f"{scheme}{separator}…" if separator else "not a URL"
+    return f"{f'{scheme:.30}://…'!r}" if separator else "not a URL"
 
 
 def disabled_from(given: bool | None = None, environ: Mapping[str, str] = os.environ) -> bool:

@@ -71,11 +71,12 @@ def configure(
     out, both of these. `store`: where references and undelivered feedback are kept: `memory://` if left out,
     `sqlite:///PATH`, which survives the process and may be shared by several, or `redis://HOST:PORT/DATABASE`, for
     fleets. `delivery`: "background", "inline" (for serverless: before `record_feedback` returns, or when its receipt is
-    awaited) or "none" (only stored). `expire_after`: the seconds for which feedback is tried, 72 hours if left out.
-    `fallback="memory"`: where the file of an SQLite store cannot be used, everything is kept in memory instead; what a
-    store does not take later, because it cannot be reached, waits in memory until it can. `disabled`: nothing is
-    captured, and feedback is checked and dropped. What is left out, of the backends' settings too, comes from the
-    environment (the README has the table), so that most applications need not call this.
+    awaited) or "none" (only stored, in a store that others deliver from). `expire_after`: the seconds for which
+    feedback is tried, 72 hours if left out. `fallback="memory"`: where the file of an SQLite store cannot be used,
+    everything is kept in memory instead; what a store does not take later, because it cannot be reached, waits in
+    memory until it can. `disabled`: nothing is captured, and feedback is checked and dropped. What is left out, of the
+    backends' settings too, comes from the environment (the README has the table), so that most applications need not
+    call this.
 
     Raises ConfigurationError, naming the setting, for what cannot be used, and StoreError where the file of an SQLite
     store cannot be opened; the default is then as before.

@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 from . import Braintrust, Cloudflare, Thumbprint
 from ._config import reach_loopback_directly
+from ._words import counted
 from .backends import HttpRequest
 from .delivery import HttpxTransport
 from .emulator import Emulator
@@ -116,7 +117,7 @@ def _play(number: int, step: _Step, stage: _Stage, transport: HttpxTransport) ->
     receipt.wait(WAIT)
     if [outcome.ref for outcome in receipt.outcomes] != list(refs) or receipt.status != "delivered":
         raise DemoError(f"step {number}: expected delivery to {refs}, got {receipt.outcomes}")
-    print(f"   receipt    {receipt.status}, {len(refs)} log {'entries' if len(refs) > 1 else 'entry'}")
+    print(f"   receipt    {receipt.status}, {counted(len(refs), 'log entry', 'log entries')}")
     for ref in refs:
         held = _READ_BACK[ref.backend](stage.environ, transport, ref)
         print(f"   now holds  {ref.backend}: {json.dumps(held, ensure_ascii=False)}")

@@ -20,7 +20,12 @@ def span(seconds: float) -> str:
     for unit, length in UNITS:
         if seconds >= 2 * length:
             return f"{seconds / length:.0f} {unit}"
-    return f"{seconds:.0f} seconds"
+    return counted(round(seconds), "second")
+
+
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """Return the number with its noun, whose plural is told where it has no mere s."""
+    return f"{number} {noun if number == 1 else plural or f'{noun}s'}"
 
 
 def printable(text: str) -> str:

@@ -12,10 +12,11 @@ import os
 import signal
 import sys
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
 
 from .commands import demo, doctor, emulator, outbox, send, verify, worker
-from .commands.exit_status import WRONG
+from .commands.exit_status import FAILED, WRONG
 from .errors import ThumbprintError
 
 if TYPE_CHECKING:
@@ -27,12 +28,29 @@ COMMANDS: Final = (demo, emulator, send, outbox, worker, doctor, verify)
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line (by default this process's) and return the exit status."""
+    if sys.stdout is None:  # it was closed before we began
+        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - until the process ends
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(AttributeError):  # not every terminal knows every character
             cast("io.TextIOWrapper", stream).reconfigure(errors="replace")
     logging.getLogger("thumbprint").addHandler(logging.NullHandler())  # what it would say is said by the commands
-    parser = _parser()
-    chosen = parser.parse_args(arguments)
+    try:
+        try:
+            return _run(arguments)
+        finally:
+            sys.stdout.flush()  # here, where a fault can still be told
+    except BrokenPipeError:  # whoever read our output has enough
+        _write_no_more()
+        return 128 + signal.SIGPIPE
+    except OSError as error:
+        _write_no_more()
+        with contextlib.suppress(OSError):
+            print(f"thumbprint: error: input or output failed: {error}", file=sys.stderr)
+        return FAILED
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    chosen = _parser().parse_args(arguments)
     command: Callable[[argparse.Namespace], int] = chosen.command
     try:
         return command(chosen)
@@ -41,9 +59,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return WRONG
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
-    except BrokenPipeError:  # whoever read our output has enough; let nothing try to write the rest at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 128 + signal.SIGPIPE
+
+
+def _write_no_more() -> None:
+    """Let nothing try to write the rest of the output at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -66,13 +66,12 @@ BENCHMARKS = (
     Benchmark(
         name="record",
         what="record_feedback in the caller's thread, memory store, bursts of 2,000",
-        contestants=(recording.Ours, recording.OursStored, *PEERS),
+        contestants=(recording.Ours, *PEERS),
         count=2_000,
         rounds=15,
         targets=(
             Target(of=recording.Ours, measure="p50", against=PEERS, most=1.0),
             Target(of=recording.Ours, measure="p99", most=100.0),
-            Target(of=recording.OursStored, measure="p50", against=PEERS),
         ),
     ),
     Benchmark(

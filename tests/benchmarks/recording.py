@@ -50,26 +50,21 @@ class Ours:
         self.folder.cleanup()
 
 
-class OursStored(Ours):
+class OursSqlite(Ours):
+    label = "thumbprint, sqlite"
+    store = "sqlite:///FOLDER/store.db"
+
+
+class OursSqliteStored(OursSqlite):
     """Without delivery, for orientation: what the call itself costs. The outbox is emptied after each round."""
 
-    label = "thumbprint, delivery=none"
+    label = "thumbprint, sqlite, delivery=none"
     delivery = "none"
 
     def round(self, count):
         measured = super().round(count)
         self.thumbprint._default._get()._settings.store.purge(dead=False)
         return measured
-
-
-class OursSqlite(Ours):
-    label = "thumbprint, sqlite"
-    store = "sqlite:///FOLDER/store.db"
-
-
-class OursSqliteStored(OursStored):
-    label = "thumbprint, sqlite, delivery=none"
-    store = "sqlite:///FOLDER/store.db"
 
 
 class SqliteInsert:

@@ -82,7 +82,8 @@ def test_one_service_is_enough(emulator, monkeypatch, store, doctor):
         ("BRAINTRUST_PARENT", "somewhere", "braintrust settings", "BRAINTRUST_PARENT"),
         ("THUMBPRINT_STORE", "nonsense", "store", "not a URL"),
         ("THUMBPRINT_DELIVERY", "perhaps", "delivery", "'perhaps'"),
-        ("THUMBPRINT_FALLBACK", "disk", "store", "say memory"),
+        ("THUMBPRINT_FALLBACK", "disk", "fallback", "say memory"),
+        ("THUMBPRINT_EXPIRE_AFTER", "soon", "expiry", "THUMBPRINT_EXPIRE_AFTER (expire_after=…) is 'soon'"),
         ("THUMBPRINT_DISABLED", "perhaps", "capture", "THUMBPRINT_DISABLED"),
     ],
 )
@@ -118,6 +119,35 @@ def test_that_everything_is_switched_off_is_a_warning(emulator, monkeypatch, sto
     shown = capsys.readouterr().out
     assert "warning  capture: THUMBPRINT_DISABLED is set" in shown
     assert "→ unset it" in shown
+
+
+def test_a_fallback_is_told_with_what_it_means(emulator, monkeypatch, store, doctor):
+    assert "fallback" not in doctor()[1]
+    monkeypatch.setenv("THUMBPRINT_FALLBACK", "memory")
+    status, findings = doctor()
+    assert (status, findings["fallback"]["status"]) == (0, "ok")
+    assert "goes on without a store that it cannot use" in findings["fallback"]["found"]
+
+
+def test_a_permission_that_cannot_be_seen_is_told_as_what_was_found(emulator, store, doctor):
+    finding = doctor()[1]["cloudflare permission"]
+    assert finding["found"].startswith("the token may read")
+    assert finding["advice"].startswith("writing takes the permission AI Gateway Write")
+
+
+def test_one_problem_and_one_warning_are_counted_as_one(emulator, monkeypatch, capsys):
+    monkeypatch.setenv("THUMBPRINT_DELIVERY", "pigeon")
+    assert cli.main(["doctor"]) == 1
+    assert capsys.readouterr().out.endswith("\n1 problem, 1 warning\n")
+
+
+def test_a_file_that_is_missing_is_told_and_not_made(emulator, tmp_path, doctor):
+    path = tmp_path / "mistyped.db"
+    status, findings = doctor("--store", f"sqlite:///{path}")
+    assert (status, findings["store"]["status"]) == (0, "warning")
+    assert findings["store"]["found"] == f"there is no file {str(path)!r} yet"
+    assert findings["store"]["advice"].startswith("correct the path, or start the application")
+    assert not path.exists()
 
 
 def test_a_redis_that_is_away_is_a_problem_without_its_password(emulator, doctor):

@@ -37,7 +37,16 @@ def test_the_emulator_says_so_where_the_port_is_taken(emulator, capsys):
     assert f"cannot start on port {port}" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("arguments", [["--port", "70000"], ["--port", "0", "--ingestion-lag", "-1"]])
-def test_the_emulator_refuses_impossible_settings(arguments, capsys):
-    assert cli.main(["emulator", *arguments]) == 1
-    assert "cannot start" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--port", "70000"], "'70000' is no whole number from 0 to 65535"),
+        (["--port", "-1"], "is no whole number"),
+        (["--port", "0", "--ingestion-lag", "-1"], "'-1' is no number of seconds"),
+    ],
+)
+def test_the_emulator_refuses_impossible_settings(arguments, words, capsys):
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["emulator", *arguments])
+    assert caught.value.code == 2
+    assert words in capsys.readouterr().err

@@ -70,7 +70,7 @@ def test_a_backend_with_dead_letters_only_has_no_oldest(say, store, told, capsys
     bury(store)
     assert told()[1]["backends"][0]["oldest_age"] is None
     cli.main(["outbox"])
-    assert capsys.readouterr().out == "braintrust: 0 waiting, 1 dead letters\n"
+    assert capsys.readouterr().out == "braintrust: 0 waiting, 1 dead letter\n"
 
 
 def test_items_are_listed_with_what_is_said_and_how_they_stand(say, store, told, capsys):
@@ -90,7 +90,7 @@ def test_items_are_listed_with_what_is_said_and_how_they_stand(say, store, told,
     shown = capsys.readouterr().out
     assert item["id"] in shown
     assert "dead for " in shown
-    assert "1 attempts: HTTP 400: \\x1b]no" in shown
+    assert "1 attempt: HTTP 400: \\x1b]no" in shown
     assert "\x1b" not in shown
     cli.main(["outbox", "list"])
     assert "waiting for " in capsys.readouterr().out
@@ -105,7 +105,7 @@ def test_dead_letters_go_back_by_id_or_all(say, store, told, capsys):
     assert cli.main(["outbox", "retry", "nobody"]) == 1
     assert capsys.readouterr().err == "not found: nobody\n"
     assert cli.main(["outbox", "retry", "--all"]) == 0
-    assert capsys.readouterr().out == "2 dead letters are in the outbox again\n"
+    assert capsys.readouterr().out == "2 dead letters put back into the outbox\n"
     assert told()[1]["waiting"] == 3
 
 
@@ -129,7 +129,7 @@ def test_what_is_under_way_is_left(say, store, told, capsys):
     [item] = told("list")[1]["items"]
     assert told("purge", "--waiting", item["id"]) == (1, {"purged": 0, "not_found": [], "under_way": 1})
     assert cli.main(["outbox", "purge", "--waiting", item["id"]]) == 1
-    assert "1 are being delivered just now" in capsys.readouterr().err
+    assert "1 being delivered just now, and left alone\n" in capsys.readouterr().err
 
 
 def test_the_store_may_be_given_before_or_after_the_action(say, url, monkeypatch, capsys):
@@ -149,14 +149,37 @@ def test_a_process_s_memory_has_no_outbox_to_look_into(arguments, store, capsys)
 
 def test_a_store_that_is_not_there_is_not_made(tmp_path, capsys):
     path = tmp_path / "mistyped.db"
-    assert cli.main(["outbox", "--store", f"sqlite:///{path}"]) == 2
-    assert "there is no file" in capsys.readouterr().err
-    assert not path.exists()
+    for arguments in ([], ["list"], ["retry", "--all"], ["purge", "--all"]):
+        assert cli.main(["outbox", *arguments, "--store", f"sqlite:///{path}"]) == 2
+        assert f"error: there is no file {str(path)!r} yet; correct the path, or " in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_store_in_a_folder_that_is_not_there_is_told_so(tmp_path, capsys):
+    assert cli.main(["outbox", "--store", f"sqlite:///{tmp_path}/nowhere/outbox.db"]) == 2
+    assert f"make the folder {str(tmp_path / 'nowhere')!r}" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("action", ["retry", "purge"])
+@pytest.mark.parametrize("name", [b"\xff", "\0", "a\ud800"])
+def test_an_id_that_is_no_text_is_a_usage_error(action, name, store, capsys):
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["outbox", action, os.fsdecode(name)])
+    assert caught.value.code == 2
+    assert f"argument ID: {os.fsdecode(name)!a} cannot be the id of an item" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     "arguments",
-    [["retry"], ["purge"], ["purge", "x", "--all"], ["list", "--limit", "0"], ["list", "--limit", "9" * 20]],
+    [
+        ["retry"],
+        ["purge"],
+        ["purge", "x", "--all"],
+        ["list", "--limit", "0"],
+        ["list", "--limit", "9" * 20],
+        ["list", "--limit", "9" * 5000],
+    ],
 )
 def test_a_wrong_command_line_is_a_usage_error(arguments, url, capsys):
     with pytest.raises(SystemExit) as caught:

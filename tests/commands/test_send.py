@@ -61,7 +61,7 @@ def test_send_gives_up_after_its_timeout(emulator, capsys):
     emulator.fail("/client/v4", status=503, times=None)
     assert cli.main(["send", "--backend", "cloudflare", "--id", "01J", "--thumbs", "up", "--timeout", "0.2"]) == 1
     captured = capsys.readouterr()
-    assert captured.out.startswith("not delivered within 0.2 seconds: cloudflare 01J: HTTP 503")
+    assert captured.out.startswith("not delivered within 0.2 s: cloudflare 01J: HTTP 503")
 
 
 @pytest.mark.parametrize(

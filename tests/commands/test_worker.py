@@ -150,6 +150,67 @@ def test_feedback_whose_home_only_the_application_knew_waits_and_is_told(emulato
     assert store.listed(dead=True, most=9) == []
 
 
+def test_a_file_that_has_to_be_made_is_the_first_that_is_told(emulator, tmp_path, start):
+    path = tmp_path / "mistyped.db"
+    status, out, err = ended(start("worker", "--until-empty", "--store", f"sqlite:///{path}"))
+    assert (status, err) == (0, [])
+    assert out[0].startswith(f"warning: there was no file {str(path)!r}, so an empty one was made; where applications")
+    assert out[1].startswith("delivering for ")
+    assert path.exists()
+    assert ended(start("worker", "--until-empty", "--store", f"sqlite:///{path}"))[1][0].startswith("delivering for ")
+
+
+@pytest.mark.parametrize("fallback", ["", "memory"])
+def test_a_missing_folder_is_refused_and_nothing_is_made(emulator, tmp_path, start, fallback, monkeypatch):
+    monkeypatch.setenv("THUMBPRINT_FALLBACK", fallback)
+    status, out, [line] = ended(start("worker", "--store", f"sqlite:///{tmp_path}/nowhere/outbox.db"))
+    assert (status, out) == (2, [])
+    assert f"there is no folder {str(tmp_path / 'nowhere')!r}; make it, or give another path" in line
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_file_is_made_where_nothing_can_be_delivered_anyway(tmp_path, start):
+    status, _, [line] = ended(start("worker", "--store", f"sqlite:///{tmp_path}/outbox.db"))
+    assert status == 2
+    assert "nothing can be delivered" in line
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_too_old_is_told_by_the_environment(emulator, say, start, monkeypatch):
+    emulator.fail("/v1/project_logs", status=503, times=None)
+    say("a")
+    monkeypatch.setenv("THUMBPRINT_EXPIRE_AFTER", "0.001")
+    status, out, _ = ended(start("worker", "--until-empty"))
+    assert (status, out[-1]) == (0, "stopped: 0 delivered, 0 retried, 1 failed; nothing waits")
+    monkeypatch.setenv("THUMBPRINT_EXPIRE_AFTER", "soon")
+    status, _, [line] = ended(start("worker", "--until-empty"))
+    assert status == 2
+    assert "THUMBPRINT_EXPIRE_AFTER (expire_after=…) is 'soon': give the seconds" in line
+
+
+def test_where_nobody_reads_any_more_it_finishes_what_it_is_at_and_ends_quietly(emulator, say, start, store):
+    emulator.fail("/v1/project_logs", delay=1.0, times=1)
+    process = start("worker")
+    assert process.stdout.readline().startswith("delivering for ")
+    assert "nothing waits" in process.stdout.readline()
+    process.stdout.close()
+    say("a")
+    assert process.wait(PATIENCE) == 128 + signal.SIGPIPE
+    assert process.stderr.read() == ""
+    assert waiting(store) == 0
+    assert voted(emulator) == {"a"}
+
+
+def test_a_worker_without_any_output_works_likewise(emulator, say, start):
+    say("a")
+    process = subprocess.Popen(
+        ["/bin/sh", "-c", 'exec "$0" -m thumbprint worker --until-empty >&-', sys.executable], stderr=subprocess.PIPE
+    )
+    _, err = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, err) == (0, b"")
+    assert voted(emulator) == {"a"}
+
+
 def test_without_any_credentials_or_a_store_to_share_it_does_not_start(url, monkeypatch, capsys):
     assert cli.main(["worker"]) == 2
     assert "CLOUDFLARE_API_TOKEN; braintrust lacks BRAINTRUST_API_KEY" in capsys.readouterr().err

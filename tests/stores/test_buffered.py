@@ -166,7 +166,7 @@ def test_a_server_that_is_down_at_the_start_costs_feedback_and_says_so(emulator,
 
     assert receipt.status == "dropped"
     assert f"127.0.0.1:{server.port}" in receipt.outcomes[0].reason
-    assert "feedback was dropped: redis://127.0.0.1" in caplog.text
+    assert "feedback was dropped: the store 'redis://127.0.0.1" in caplog.text
 
 
 def test_when_the_server_is_back_feedback_is_delivered_again(emulator, server):
@@ -238,7 +238,7 @@ def test_what_still_waits_in_memory_at_the_end_is_dropped_and_told(emulator, ser
 
     assert receipt.status == "dropped"
     assert (result.dropped, result.remaining) == (1, 0)
-    assert "not delivered in time, and lost: feedback for 1 log entries" in caplog.text
+    assert "not delivered in time, and lost: feedback for 1 log entry" in caplog.text
 
 
 def test_an_id_that_cannot_be_looked_up_drops_the_feedback_and_never_raises(emulator, server, caplog):
@@ -247,4 +247,4 @@ def test_an_id_that_cannot_be_looked_up_drops_the_feedback_and_never_raises(emul
     receipt = thumbprint.record_feedback("message-of-another-process", thumbs="up")
 
     assert (receipt.status, receipt.outcomes) == ("dropped", ())
-    assert "feedback was dropped: redis://127.0.0.1" in caplog.text
+    assert "feedback was dropped: the store 'redis://127.0.0.1" in caplog.text

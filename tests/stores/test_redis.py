@@ -225,6 +225,7 @@ def test_what_another_version_has_written_is_left_alone(store, raw, prefix):
 
     error, _ = fail_once(lambda: store.put([item()]))
 
+    assert "it is another version's; use that version" in str(error)
     assert "written by another version of thumbprint (layout 2, this version knows 1)" in str(error)
     assert raw.keys(f"{{{prefix}}}*") == [f"{{{prefix}}}:layout"]
 
@@ -878,7 +879,7 @@ def test_a_server_that_was_killed_and_comes_back_has_everything(own_server):
     error, took = fail_once(lambda: store.put([item("lost")]))
     assert took < SOON
     assert f"redis://127.0.0.1:{own_server.port}/0" in str(error)
-    assert "Start it" in str(error)
+    assert "it cannot be reached; start it" in str(error)
 
     own_server.start()
     eventually(lambda: put_again(store))
@@ -1008,7 +1009,45 @@ def test_a_server_that_is_starting_is_told_from_one_that_is_down():
     with answering(b"-LOADING Redis is loading the dataset in memory\r\n") as port:
         error, _ = fail_once(lambda: RedisStore(f"redis://127.0.0.1:{port}").depths())
 
-    assert "It is starting" in str(error)
+    assert "it is starting; wait for it" in str(error)
+
+
+def test_what_cannot_be_reached_is_told_the_same_at_once_until_it_is_tried_again(tmp_path):
+    for url in (f"redis://127.0.0.1:{free_port()}/0", f"unix://{tmp_path}/nowhere.sock"):
+        with closing(RedisStore(url)) as store:
+            error, _ = fail_once(store.depths)
+            store._server._rests_until = time.monotonic() + 0.9
+            again, _ = fail_once(store.depths)
+            store._server._rests_until = time.monotonic() + 8.4
+            later, _ = fail_once(store.depths)
+
+        told = str(error)
+        assert told.startswith(f"the store {url!r} cannot be used: it cannot be reached; start it, or correct THUMBPR")
+        assert ".." not in told
+        assert str(again) == f"{told}; it is tried again in a moment"
+        assert str(later) == f"{told}; it is tried again in 8 s"
+
+
+def test_a_database_that_the_server_does_not_have_is_told(server):
+    with closing(RedisStore(f"redis://127.0.0.1:{server.port}/99")) as store:
+        error, _ = fail_once(store.depths)
+
+    assert "it has no database of that number; correct the number in THUMBPRINT_STORE (DB index is" in str(error)
+
+
+def test_a_server_whose_memory_is_full_is_told(server):
+    with Server(server.name, options=["--maxmemory", "1"]) as full, closing(RedisStore(full.url)) as store:
+        error, _ = fail_once(lambda: store.put([item()]))
+
+    assert "cannot be used: its memory is full; raise maxmemory, or make room (" in str(error)
+
+
+def test_a_replica_is_told(server):
+    options = ["--replicaof", "127.0.0.1", str(free_port())]
+    with Server(server.name, options=options) as replica, closing(RedisStore(replica.url)) as store:
+        error, _ = fail_once(lambda: store.put([item()]))
+
+    assert "cannot be used: it is a replica, which takes no writes; give the URL of its primary (" in str(error)
 
 
 # --- passwords and URLs
@@ -1040,7 +1079,7 @@ def test_a_wrong_password_is_said_and_not_shown(server, credentials):
 
     assert took < SOON
     assert "hunter3" not in everything_said(error) + repr(store)
-    assert "Check the user and the password" in str(error)
+    assert "check the user and the password" in str(error)
 
 
 def test_a_server_that_repeats_the_password_is_not_quoted():
@@ -1163,7 +1202,7 @@ def test_the_check_of_a_server_that_is_away_is_a_problem_without_the_password():
     with closing(RedisStore(f"redis://:geheim-osprey@127.0.0.1:{free_port()}/0")) as store:
         [finding] = store.check()
     assert (finding.check, finding.status) == ("store", "problem")
-    assert "Start it" in finding.found
+    assert "it cannot be reached; start it" in finding.found
     assert "geheim" not in repr(finding)
 
 

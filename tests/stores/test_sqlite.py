@@ -560,6 +560,28 @@ def test_a_folder_that_may_not_be_written_to_is_told(run, open_folder):
         assert line.startswith(f"{refused}it cannot be opened; see whether this user may read and write it")
 
 
+def test_what_must_be_done_for_a_file_that_is_missing_is_told(run, open_folder):
+    check = (
+        UNPRIVILEGED.partition("    for use")[0]
+        + """
+    [finding] = store.check()
+    say(finding.status, finding.advice)
+    """
+    )
+    lines = [
+        "warning correct the path, or start the application or `thumbprint worker`, whose first use of it makes it"
+    ]
+    open_folder.chmod(0o777)
+    assert output_of(run(check, open_folder / "outbox.db")) == lines
+    open_folder.chmod(0o555)
+    for path, what in (
+        (open_folder / "outbox.db", f"let this user write to the folder {str(open_folder)!r}"),
+        (open_folder / "no" / "outbox.db", f"make the folder {str(open_folder / 'no')!r}"),
+    ):
+        assert output_of(run(check, path)) == [f"problem give another path, or {what}"]
+    assert list(open_folder.iterdir()) == []
+
+
 def test_what_was_begun_is_undone_where_it_fails(store, monkeypatch):
     store.put([item("a"), item("b")])
 

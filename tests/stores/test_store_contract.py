@@ -999,7 +999,7 @@ def test_the_check_tells_of_what_waits_and_of_dead_letters(store):
     [waiting, dead] = [finding for finding in told if finding[0] == "outbox of cloudflare"]
     assert waiting[1] == "warning"  # these items are from 1970
     assert waiting[2].startswith("2 waiting, the oldest for ")
-    assert dead[1:] == ("warning", "1 dead letters")
+    assert dead[1:] == ("warning", "1 dead letter")
     assert "problem" not in {status for _, status, _ in told}
 
 

@@ -216,8 +216,8 @@ class Cloudflare:
             Finding(
                 check=f"{self.name} permission",
                 status="ok",
-                found="whether the token may write feedback cannot be seen by reading",
-                advice="give it the permission AI Gateway Write; `thumbprint send` to a log of yours tries it",
+                found="the token may read; whether it may also write feedback cannot be seen by reading",
+                advice="writing takes the permission AI Gateway Write; `thumbprint send` to a log of yours tries it",
             ),
         ]
 

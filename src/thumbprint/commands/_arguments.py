@@ -1,4 +1,4 @@
-"""What several commands take: a log entry and feedback on it, and how their values are read."""
+"""What several commands take: a store, a log entry and feedback on it, and how their values are read."""
 
 from __future__ import annotations
 
@@ -7,12 +7,32 @@ import json
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from .. import LogRef
+from .._config import STORE
 from .._model import UNSET
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+STORE_HELP: Final = f"where the feedback is kept: sqlite:///PATH or redis://…; left out, what {STORE} says"
+PORTS: Final = 65535
+ITEMS: Final = 1_000_000  # in one list
 HOME_OPTIONS: Final = ("account-id", "gateway-id", "project-id", "project-name", "experiment-id")
+
+
+def add_command(
+    commands: Any, name: str, run: Callable[[argparse.Namespace], int], *, summary: str, description: str
+) -> argparse.ArgumentParser:
+    """Put a command among the subcommands, with a description that is shown as it is written; return its parser."""
+    command: argparse.ArgumentParser = commands.add_parser(
+        name, help=summary, description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    command.set_defaults(command=run)
+    return command
+
+
+def add_store(parser: argparse.ArgumentParser, **options: Any) -> None:
+    """Add the option that says which store is meant."""
+    parser.add_argument("--store", metavar="URL", help=STORE_HELP, **options)
 
 
 def add_log_entry(parser: argparse.ArgumentParser) -> None:
@@ -66,6 +86,42 @@ def seconds(text: str) -> float:
     if not 0 <= number < float("inf"):
         _misread(f"{text!r} is no number of seconds")
     return number
+
+
+def port(text: str) -> int:
+    """Read the number of a port; 0 stands for a free one."""
+    return _whole_number(text, 0, PORTS)
+
+
+def limit(text: str) -> int:
+    """Read how many items shall be shown at most."""
+    return _whole_number(text, 1, ITEMS)
+
+
+def _whole_number(text: str, least: int, most: int) -> int:
+    try:
+        number = int(text)
+    except ValueError:  # also what has thousands of digits
+        number = -1
+    if not least <= number <= most:
+        _misread(f"{text!a:.40} is no whole number from {least} to {most}")
+    return number
+
+
+def item_id(text: str) -> str:
+    """Read the id of an item."""
+    if "\0" in text or not _is_unicode(text):
+        _misread(f"{text!a:.80} cannot be the id of an item")
+    return text
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether it is text: Python reads an argument's bytes that are not into lone surrogates."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _or_none(read: Callable[[str], Any]) -> Callable[[str], Any]:

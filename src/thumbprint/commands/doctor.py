@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import json
 from typing import TYPE_CHECKING, Any, Final
 
 from .. import _config
 from .._model import Finding
-from .._words import printable
+from .._words import counted, printable
 from ..delivery import diagnose
 from ..errors import ConfigurationError
+from . import _arguments
 from .exit_status import DONE, FAILED
-from .outbox import STORE_HELP
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Callable, Sequence
 
     from ..backends import Backend
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 DESCRIPTION: Final = """\
 Check the configuration, the store, and the credentials against the services. Nothing is changed anywhere: the services
-are only read from. Says for each check how it stands, what was found, and what to do.
+are only read from, and the file of a store that is missing is not made. Says for each check how it stands, what was
+found, and what to do.
 
 With --json, one JSON document on stdout:
   {"ok", "findings": [{"check", "status": "ok" | "warning" | "problem", "found", "advice"}]}
@@ -32,20 +33,20 @@ Exit status: 0 no problem, 1 a problem."""
 
 def add(commands: Any) -> None:
     """Put `doctor` among the subcommands."""
-    doctor = commands.add_parser(
+    doctor = _arguments.add_command(
+        commands,
         "doctor",
-        help="check configuration, store, credentials and permissions",
+        run,
+        summary="check configuration, store, credentials and permissions",
         description=DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    doctor.set_defaults(command=run)
-    doctor.add_argument("--store", metavar="URL", help=STORE_HELP)
+    _arguments.add_store(doctor)
     doctor.add_argument("--json", action="store_true", help="one JSON document, as told above")
 
 
 def run(chosen: argparse.Namespace) -> int:
     """Check everything and tell; return the exit status."""
-    findings = [*_packages(), *_backends(), *_store_and_delivery(chosen.store), *_disabled()]
+    findings = [*_packages(), *_backends(), *_store_and_delivery(chosen.store), *_fallback(), *_expiry(), *_disabled()]
     fine = all(finding.status != "problem" for finding in findings)
     if chosen.json:
         print(json.dumps({"ok": fine, "findings": [dataclasses.asdict(finding) for finding in findings]}))
@@ -83,7 +84,6 @@ def _backend(make: Callable[[], Backend]) -> tuple[bool, list[Finding]]:
 
 def _store_and_delivery(url: str | None) -> list[Finding]:
     try:
-        _config.fallback_from()
         store = _config.store_from(url)
         findings = store.check()
     except ConfigurationError as error:
@@ -97,16 +97,35 @@ def _store_and_delivery(url: str | None) -> list[Finding]:
 def _delivery(store: Store) -> Finding:
     try:
         mode = _config.delivery_from()
+        _config.check_delivered(store, mode)
     except ConfigurationError as error:
         return Finding(check="delivery", status="problem", found=str(error))
     if mode != "none":
         return Finding(check="delivery", status="ok", found=f"{_config.DELIVERY} is {mode}")
-    if store.shared:
-        advice = "keep `thumbprint worker` running on this store"
-        return Finding(check="delivery", status="ok", found="applications only store", advice=advice)
-    advice = f"set {_config.STORE} to a store that a worker can share, or {_config.DELIVERY} to background"
-    found = f"{_config.DELIVERY} is none, and nobody else can deliver what is in a process's memory"
-    return Finding(check="delivery", status="problem", found=found, advice=advice)
+    advice = "keep `thumbprint worker` running on this store"
+    return Finding(check="delivery", status="ok", found="applications only store", advice=advice)
+
+
+def _fallback() -> list[Finding]:
+    try:
+        fallback = _config.fallback_from()
+    except ConfigurationError as error:
+        return [Finding(check="fallback", status="problem", found=str(error))]
+    if not fallback:
+        return []
+    found = (
+        f"{_config.FALLBACK} is memory: an application goes on without a store that it cannot use (a file until the "
+        "application ends, a server until it is back); what it then keeps in memory is lost if it dies"
+    )
+    return [Finding(check="fallback", status="ok", found=found)]
+
+
+def _expiry() -> list[Finding]:
+    try:
+        _config.expire_after_from()
+    except ConfigurationError as error:
+        return [Finding(check="expiry", status="problem", found=str(error))]
+    return []
 
 
 def _disabled() -> list[Finding]:
@@ -127,4 +146,4 @@ def _print(findings: Sequence[Finding]) -> None:
             print(printable(f"{'':<8} → {finding.advice}"))
     problems = sum(finding.status == "problem" for finding in findings)
     warnings = sum(finding.status == "warning" for finding in findings)
-    print(f"{problems} problems, {warnings} warnings")
+    print(f"{counted(problems, 'problem')}, {counted(warnings, 'warning')}")

@@ -6,6 +6,7 @@ import shlex
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
+from . import _arguments
 from ._signals import stop_signals
 from .exit_status import DONE, FAILED
 
@@ -18,10 +19,12 @@ PORT: Final = 8787
 def add(commands: Any) -> None:
     """Put `emulator` among the subcommands."""
     emulator = commands.add_parser("emulator", help="run stand-ins for Cloudflare AI Gateway and Braintrust")
-    emulator.add_argument("--port", type=int, default=PORT, help="on 127.0.0.1; 0 takes a free one (%(default)s)")
+    emulator.add_argument(
+        "--port", type=_arguments.port, default=PORT, help="on 127.0.0.1; 0 takes a free one (%(default)s)"
+    )
     emulator.add_argument(
         "--ingestion-lag",
-        type=float,
+        type=_arguments.seconds,
         default=0.0,
         metavar="SECONDS",
         help="for how long a new Cloudflare log is unknown to the logs API (%(default)s)",
@@ -35,7 +38,7 @@ def run(chosen: argparse.Namespace) -> int:
 
     try:
         emulator = Emulator(port=chosen.port, ingestion_lag=chosen.ingestion_lag).start()
-    except (OSError, OverflowError, ValueError) as error:
+    except OSError as error:
         print(f"thumbprint emulator: cannot start on port {chosen.port}: {error}", file=sys.stderr)
         return FAILED
     stops = stop_signals()

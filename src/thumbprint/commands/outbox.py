@@ -9,8 +9,9 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from .._config import STORE, store_from
-from .._words import briefly, printable, span
+from .._words import briefly, counted, printable, span
 from ..errors import ConfigurationError, StoreError
+from . import _arguments
 from .exit_status import DONE, FAILED
 
 if TYPE_CHECKING:
@@ -20,11 +21,10 @@ if TYPE_CHECKING:
     from ..stores import Store
 
 LIMIT: Final = 20
-STORE_HELP: Final = f"where the feedback is kept: sqlite:///PATH or redis://…; left out, what {STORE} says"
 
-MOST: Final = 1_000_000  # items in one list
 DESCRIPTION: Final = """\
-Show how much feedback waits to be delivered, and how much has failed for good (dead letters), for each service.
+Show how much feedback waits to be delivered, and how much has failed for good (dead letters), for each service. A
+store in a file must be there: a path that leads to none is an error, and no file is made.
 
 With --json, one JSON document on stdout. All times are in seconds, those called ..._at since 1970.
   outbox         {"waiting", "dead", "backends": [{"backend", "waiting", "oldest_at", "oldest_age", "dead"}]}
@@ -37,20 +37,23 @@ Exit status: 0 done, 1 where an id was not found or is being delivered just now,
 
 def add(commands: Any) -> None:
     """Put `outbox` and its own subcommands among the subcommands."""
-    outbox = commands.add_parser(
+    outbox = _arguments.add_command(
+        commands,
         "outbox",
-        help="see and settle what waits in a store, and what failed for good",
+        run,
+        summary="see and settle what waits in a store, and what failed for good",
         description=DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    outbox.set_defaults(command=run, work=_overview)
-    outbox.add_argument("--store", metavar="URL", help=STORE_HELP)
+    outbox.set_defaults(work=_overview)
+    _arguments.add_store(outbox)
     outbox.add_argument("--json", action="store_true", help="one JSON document, as told above")
     actions = outbox.add_subparsers(metavar="ACTION")
 
     listed = _action(actions, "list", _list, "show what waits, the oldest first")
     listed.add_argument("--dead", action="store_true", help="show the dead letters instead")
-    listed.add_argument("--limit", type=_count, default=LIMIT, metavar="N", help="show so many at most (%(default)s)")
+    listed.add_argument(
+        "--limit", type=_arguments.limit, default=LIMIT, metavar="N", help="show so many at most (%(default)s)"
+    )
     retry = _action(actions, "retry", _retry, "put dead letters back into the outbox")
     _add_choice(retry)
     purge = _action(actions, "purge", _purge, "forget dead letters; they cannot be had back")
@@ -86,7 +89,7 @@ def _refuse_unusable(store: Store) -> None:
     """Raise StoreError where there is no outbox to look into, rather than make an empty one where a path is wrong."""
     for finding in store.check():
         if finding.check == "store" and finding.status != "ok":
-            raise StoreError(". ".join(filter(None, [finding.found, finding.advice])))
+            raise StoreError("; ".join(filter(None, [finding.found, finding.advice])))
 
 
 def _overview(store: Store, chosen: argparse.Namespace) -> int:
@@ -108,7 +111,9 @@ def _overview(store: Store, chosen: argparse.Namespace) -> int:
         print("nothing waits, and there are no dead letters")
     for each in backends:
         oldest = "" if each["oldest_age"] is None else f" (the oldest for {span(each['oldest_age'])})"
-        print(f"{printable(each['backend'])}: {each['waiting']} waiting{oldest}, {each['dead']} dead letters")
+        print(
+            f"{printable(each['backend'])}: {each['waiting']} waiting{oldest}, {counted(each['dead'], 'dead letter')}"
+        )
     return DONE
 
 
@@ -119,7 +124,7 @@ def _list(store: Store, chosen: argparse.Namespace) -> int:
     for each in items:
         print(f"{each['id']}  {printable(each['backend'])} {printable(each['log_id'])}  {each['feedback']}")
         reason = f": {printable(each['reason'])}" if each["reason"] else ""
-        print(f"    {each['status']} for {span(each['age'])}, {each['attempts']} attempts{reason}")
+        print(f"    {each['status']} for {span(each['age'])}, {counted(each['attempts'], 'attempt')}{reason}")
     if not items:
         print("there are no dead letters" if chosen.dead else "nothing waits")
     return DONE
@@ -147,7 +152,7 @@ def _retry(store: Store, chosen: argparse.Namespace) -> int:
     if chosen.json:
         _print_json({"retried": retried, "not_found": not_found})
     else:
-        print(f"{retried} dead letters are in the outbox again")
+        print(f"{counted(retried, 'dead letter')} put back into the outbox")
     return _status(not_found, chosen)
 
 
@@ -162,7 +167,7 @@ def _purge(store: Store, chosen: argparse.Namespace) -> int:
     else:
         print(f"{purged} forgotten")
         if under_way:
-            print(f"{under_way} are being delivered just now, and were left", file=sys.stderr)
+            print(f"{under_way} being delivered just now, and left alone", file=sys.stderr)
     return _status(not_found, chosen) or (FAILED if under_way else DONE)
 
 
@@ -191,19 +196,19 @@ def _action(
     """Add an action; it takes the options of `outbox` as well, which it leaves as they are where they are not given."""
     action: argparse.ArgumentParser = actions.add_parser(name, help=help_, description=f"{help_.capitalize()}.")
     action.set_defaults(work=work)
-    action.add_argument("--store", metavar="URL", default=argparse.SUPPRESS, help=STORE_HELP)
+    _arguments.add_store(action, default=argparse.SUPPRESS)
     action.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="see `thumbprint outbox --help`")
     return action
 
 
 def _add_choice(action: argparse.ArgumentParser) -> None:
     chosen = action.add_mutually_exclusive_group(required=True)
-    chosen.add_argument("ids", nargs="*", default=[], metavar="ID", help="as `thumbprint outbox list` shows them")
+    chosen.add_argument(
+        "ids",
+        nargs="*",
+        default=[],
+        type=_arguments.item_id,
+        metavar="ID",
+        help="as `thumbprint outbox list` shows them",
+    )
     chosen.add_argument("--all", action="store_true", help="all there are")
-
-
-def _count(text: str) -> int:
-    number = int(text)
-    if not 1 <= number <= MOST:
-        raise argparse.ArgumentTypeError(f"{text!r} is not from 1 to {MOST}")
-    return number

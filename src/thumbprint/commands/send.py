@@ -41,7 +41,7 @@ def run(chosen: argparse.Namespace) -> int:
     finally:
         thumbprint.close(0)
     [outcome] = outcomes
-    status = outcome.status if outcome.status != "queued" else f"not delivered within {chosen.timeout:g} seconds"
+    status = outcome.status if outcome.status != "queued" else f"not delivered within {chosen.timeout:g} s"
     status = status if refused is None else "failed"
     print(f"{status}: {ref.backend} {ref.id}" + (f": {outcome.reason}" if outcome.reason else ""))
     if outcome.unsupported:

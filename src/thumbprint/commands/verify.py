@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import argparse
 import json
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from .. import Thumbprint
+from .._feedback import feedback_from
 from .._words import printable
 from . import _arguments
 from .exit_status import DONE, FAILED
+
+if TYPE_CHECKING:
+    import argparse
 
 TIMEOUT: Final = 10.0  # seconds
 
@@ -23,13 +26,9 @@ Exit status: 0 confirmed, 1 missing or unknown, 2 wrong arguments or settings.""
 
 def add(commands: Any) -> None:
     """Put `verify` among the subcommands."""
-    verify = commands.add_parser(
-        "verify",
-        help="ask the service whether feedback is there",
-        description=DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    verify = _arguments.add_command(
+        commands, "verify", run, summary="ask the service whether feedback is there", description=DESCRIPTION
     )
-    verify.set_defaults(command=run)
     _arguments.add_log_entry(verify)
     _arguments.add_feedback(verify)
     verify.add_argument("--json", action="store_true", help="one JSON document, as told above")
@@ -40,11 +39,10 @@ def add(commands: Any) -> None:
 
 def run(chosen: argparse.Namespace) -> int:
     """Ask, and tell; return the exit status."""
-    thumbprint = Thumbprint(disabled=False, store="memory://", delivery="none")
+    feedback = feedback_from(**_arguments.feedback_arguments(chosen))
+    thumbprint = Thumbprint(disabled=False, store="memory://", delivery="background")
     try:
-        # With this delivery and this store it goes nowhere: it only checks and holds what was said.
-        receipt = thumbprint.record_feedback(_arguments.log_entry(chosen), **_arguments.feedback_arguments(chosen))
-        [found] = receipt.verify(chosen.timeout)
+        [found] = thumbprint.verify(_arguments.log_entry(chosen), feedback, chosen.timeout)
     finally:
         thumbprint.close(0)
     if chosen.json:

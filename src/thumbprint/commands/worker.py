@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import time
 from dataclasses import dataclass
 from queue import Empty
 from typing import TYPE_CHECKING, Any, Final
 
-from .._config import settings_from
+from .._config import backends_from, expire_after_from
 from .._log import logger
 from .._metrics import Event, counts
 from .._model import LogRef
 from ..delivery import Tracker, Worker
 from ..errors import ConfigurationError, StoreError
-from ._arguments import seconds
+from ..stores import SqliteStore
+from ._arguments import add_command, add_store, seconds
 from ._display import Warnings, display
 from ._signals import stop_signals
 from .exit_status import DONE, FAILED
-from .outbox import STORE_HELP, shared_store
+from .outbox import shared_store
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Mapping, Sequence
     from queue import SimpleQueue
 
@@ -37,7 +38,11 @@ STORE_PATIENCE: Final = 30.0  # seconds that --until-empty waits for a store tha
 DESCRIPTION: Final = """\
 Deliver what waits in a shared store, until SIGTERM or Ctrl-C: deliveries on their way are then finished, for as
 long as --grace says, and the rest is left for the next one. Several workers may share a store. Applications beside it
-set THUMBPRINT_DELIVERY to none; here that setting is passed over. Credentials come from the environment.
+set THUMBPRINT_DELIVERY to none; here that setting is passed over. Credentials come from the environment, and so does
+THUMBPRINT_EXPIRE_AFTER, the seconds for which feedback is tried.
+
+A store in a file is made where it is missing, in a folder that must be there, and the first line says so: a worker may
+be started before the applications.
 
 On a terminal one line is kept up to date, elsewhere lines tell what changed. Warnings go to stderr.
 Exit status: 0 done; 1, with --until-empty only, where the rest waits for a service without credentials or that
@@ -46,14 +51,14 @@ refuses them, or the store does not answer; 2 wrong arguments or settings."""
 
 def add(commands: Any) -> None:
     """Put `worker` among the subcommands."""
-    worker = commands.add_parser(
+    worker = add_command(
+        commands,
         "worker",
-        help="deliver what is in a shared store, as a process of its own",
+        run,
+        summary="deliver what is in a shared store, as a process of its own",
         description=DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    worker.set_defaults(command=run)
-    worker.add_argument("--store", metavar="URL", help=STORE_HELP)
+    add_store(worker)
     worker.add_argument("--until-empty", action="store_true", help="end when nothing waits any more, as for cron")
     worker.add_argument(
         "--grace",
@@ -66,16 +71,15 @@ def add(commands: Any) -> None:
 
 def run(chosen: argparse.Namespace) -> int:
     """Deliver until a signal comes, or nothing waits; return the exit status."""
-    store = shared_store(chosen.store)
-    settings = settings_from(store=store, delivery="background", disabled=False)
-    unusable = {name: reason for name, backend in settings.backends.items() if (reason := _lack(backend))}
-    ready = {name: backend for name, backend in settings.backends.items() if name not in unusable}
+    store, backends, expire_after = shared_store(chosen.store), backends_from(), expire_after_from()
+    unusable = {name: reason for name, backend in backends.items() if (reason := _lack(backend))}
+    ready = {name: backend for name, backend in backends.items() if name not in unusable}
     if not ready:
         raise ConfigurationError(f"nothing can be delivered: {'; '.join(unusable.values())}")
-    tally = _Tally()
-    worker = Worker(store=store, backends=ready, tracker=Tracker(), expire_after=settings.expire_after)
-    shift = _Shift(store=store, worker=worker, tally=tally, ready=tuple(ready), unusable=unusable)
     shown = display()
+    _open(store, shown)
+    worker = Worker(store=store, backends=ready, tracker=Tracker(), expire_after=expire_after)
+    shift = _Shift(store=store, worker=worker, tally=_Tally(), ready=tuple(ready), unusable=unusable)
     handler = Warnings(shown)
     logger.addHandler(handler)
     stops = stop_signals()
@@ -84,6 +88,21 @@ def run(chosen: argparse.Namespace) -> int:
     finally:
         logger.removeHandler(handler)
         store.close()
+
+
+def _open(store: Store, shown: Display) -> None:
+    """Open a store in a file, and say so where that had to be made; raise StoreError where it cannot be used.
+
+    A worker may well be there before the applications are. A server may be away for now.
+    """
+    if isinstance(store, SqliteStore):
+        new = store.missing() is not None
+        store.open()
+        if new:
+            shown.begin(
+                f"warning: there was no file {str(store.path)!r}, so an empty one was made; where applications have "
+                "used theirs, this is another path: correct --store or THUMBPRINT_STORE"
+            )
 
 
 def _lack(backend: Backend) -> str | None:
@@ -98,10 +117,12 @@ def _lack(backend: Backend) -> str | None:
 
 def _work(shift: _Shift, shown: Display, stops: SimpleQueue[int], *, until_empty: bool, grace: float) -> int:
     shown.begin(f"delivering for {', '.join(shift.ready)}, out of {shift.store!r}")
-    status = _deliver(shift, shown, stops, until_empty=until_empty)
-    began = time.monotonic()
-    shift.worker.stop(grace)
-    late = time.monotonic() - began >= grace
+    try:
+        status = _deliver(shift, shown, stops, until_empty=until_empty)
+    finally:  # also where nobody reads any more what is shown
+        began = time.monotonic()
+        shift.worker.stop(grace)
+        late = time.monotonic() - began >= grace
     shift.look()
     shown.end(f"stopped: {shift.state()}" + ("; what was under way did not end in time" if late else ""))
     return status

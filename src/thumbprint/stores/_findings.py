@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from .._model import Finding
-from .._words import span
+from .._words import counted, span
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -33,4 +33,4 @@ def _of_backend(depth: Depth, now: float) -> list[Finding]:
     if not depth.dead:
         return [waiting]
     advice = "see `thumbprint outbox list --dead`, then `thumbprint outbox retry` or `thumbprint outbox purge`"
-    return [waiting, Finding(check=check, status="warning", found=f"{depth.dead} dead letters", advice=advice)]
+    return [waiting, Finding(check=check, status="warning", found=counted(depth.dead, "dead letter"), advice=advice)]

@@ -52,8 +52,8 @@ local layout = redis.call('GET', KEYS[1])
 if not layout then
   redis.call('SET', KEYS[1], 'LAYOUT')
 elseif layout ~= 'LAYOUT' then
-  return redis.error_reply('it was written by another version of thumbprint (layout ' .. layout
-    .. ', this version knows LAYOUT): use that version, or another prefix')
+  return redis.error_reply('written by another version of thumbprint (layout ' .. layout
+    .. ', this version knows LAYOUT)')
 end
 
 local items, letters = base .. 'items', base .. 'letters'

@@ -32,6 +32,14 @@ LOOK_EVERY: Final = 0.005  # seconds between two looks for a free one
 OLDEST: Final = (6, 2)  # the version of Redis that the scripts need
 REST: Final = 4  # times as long as a failure took, nothing else is tried: a server that hangs costs callers little time
 
+# Words in what Redis says → what happened and what to do.
+ADVICE: Final = {
+    "maxmemory": "its memory is full; raise maxmemory, or make room",
+    "read only replica": "it is a replica, which takes no writes; give the URL of its primary",
+    "DB index": "it has no database of that number; correct the number in THUMBPRINT_STORE",
+    "another version of thumbprint": "it is another version's; use that version, another database or another prefix",
+}
+
 _SETTINGS: Final = {"decode_responses": True, "encoding": "utf-8", "encoding_errors": "surrogatepass"}
 _TIMEOUTS: Final = ("socket_timeout", "socket_connect_timeout")
 
@@ -58,6 +66,7 @@ class RedisServer:
         self._url = url
         self._opened: _Opened | None = _open(url, self.place)
         self._rests_until = 0.0
+        self._fault = ""
 
     @property
     def consumer(self) -> str:
@@ -76,14 +85,15 @@ class RedisServer:
         opened = self._open()
         started = time.monotonic()
         if started < self._rests_until:
-            raise StoreError(f"{self.place} did not answer; it is tried again in {self._rests_until - started:.1f} s")
+            raise StoreError(f"{self._fault}; it is tried again {_when(self._rests_until - started)}")
         try:
             return work(opened)
         except Exception as error:  # whatever redis-py raises: a ValueError where another thread closes the connection
+            said = f"the store {self.place!r} cannot be used: {_advice(opened.redis, error)} ({str(error).rstrip('.')})"
+            said = _without(_password(opened.client), said)
             if not isinstance(error, opened.redis.ResponseError):
                 ended = time.monotonic()
-                self._rests_until = ended + REST * (ended - started)
-            said = _without(_password(opened.client), f"{self.place}: {error}. {_advice(opened.redis, error)}")
+                self._fault, self._rests_until = said, ended + REST * (ended - started)
         raise StoreError(said)  # out here, where it does not drag the other error along
 
     def close(self) -> None:
@@ -134,22 +144,22 @@ def place_of(url: str) -> str:
         parts = urlsplit(url)
         host, port = parts.hostname or "localhost", parts.port or 6379
     except (AttributeError, TypeError, ValueError):
-        raise _unusable("it") from None
+        raise _no_url() from None
     if "@" in f"{parts.path}{parts.query}" or parts.fragment:  # then the "host" may be the beginning of a password
-        raise _unusable("it")
+        raise _no_url()
     database = parts.path.strip("/") or "0"
     if parts.scheme == "unix" and parts.path:
         return f"unix://{parts.path}"
     if parts.scheme in {"redis", "rediss"} and database.isdecimal():
         return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}:{port}/{database}"
-    raise _unusable("it")
+    raise _no_url()
 
 
-def _unusable(what: str) -> ConfigurationError:
+def _no_url() -> ConfigurationError:
     return ConfigurationError(
-        f"THUMBPRINT_STORE (store=…): {what} is no URL of a Redis server that can be used. Write "
-        "redis://[user:password@]host[:port][/database], the same with rediss:// for TLS, or unix:///path?db=0, with "
-        "options that redis-py knows; in a password, write / as %2F, @ as %40, # as %23 and ? as %3F"
+        "THUMBPRINT_STORE (store=…) is no URL of a Redis server: write redis://[user:password@]host[:port][/database], "
+        "the same with rediss:// for TLS, or unix:///path?db=0; in a password, write / as %2F, @ as %40, # as %23 and "
+        "? as %3F"
     )
 
 
@@ -166,7 +176,10 @@ def _open(url: str, place: str) -> _Opened:
         pool = _pool(redis, url)
         pool.connection_class(**pool.connection_kwargs)  # connects nowhere, but refuses options that it does not know
     except (AttributeError, TypeError, ValueError):
-        raise _unusable(place) from None
+        raise ConfigurationError(
+            f"THUMBPRINT_STORE (store=…): {place} is no URL with options that redis-py takes: correct what stands "
+            "behind its ?, or leave it out"
+        ) from None
     consumer = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
     return _Opened(pid=os.getpid(), redis=redis, client=redis.Redis(connection_pool=pool), consumer=consumer)
 
@@ -225,11 +238,18 @@ def _without(password: str | None, text: str) -> str:
 
 
 def _advice(redis: Any, error: Exception) -> str:
-    """Say what to do about a fault of Redis."""
+    """Say what happened, and what to do about it."""
     if isinstance(error, redis.AuthenticationError):
-        return "Check the user and the password in THUMBPRINT_STORE"
+        return "it lets nobody in like that; check the user and the password in THUMBPRINT_STORE"
     if isinstance(error, redis.BusyLoadingError):
-        return "It is starting, and will be there soon"
+        return "it is starting; wait for it"
     if isinstance(error, redis.ResponseError):
-        return "It must be Redis 6.2 or newer, or Valkey, and nobody else may use the prefix"
-    return "Start it, or correct THUMBPRINT_STORE; it is tried again at every use"
+        otherwise = "it refuses a command; it must be Redis 6.2 or newer, or Valkey, and nobody else may use the prefix"
+        return next((advice for words, advice in ADVICE.items() if words in str(error)), otherwise)
+    if isinstance(error, redis.TimeoutError):
+        return "it does not answer; see how it is, or correct THUMBPRINT_STORE"
+    return "it cannot be reached; start it, or correct THUMBPRINT_STORE"
+
+
+def _when(seconds: float) -> str:
+    return "in a moment" if seconds < 1 else f"in {seconds:.0f} s"

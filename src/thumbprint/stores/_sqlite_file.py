@@ -100,9 +100,10 @@ class SqliteFile:
             return None
         found, folder = f"there is no file {str(self.path)!r} yet", self.path.parent
         if os.access(folder, os.R_OK | os.W_OK | os.X_OK):
-            advice = "it is made when an application first uses it; if one has, this is another path than its own"
+            advice = "correct the path, or start the application or `thumbprint worker`, whose first use of it makes it"
             return Finding(check="store", status="warning", found=found, advice=advice)
-        advice = f"make the folder {str(folder)!r}, and let this user write there, or give another path"
+        lack = "let this user write to" if folder.is_dir() else "make"
+        advice = f"give another path, or {lack} the folder {str(folder)!r}"
         return Finding(check="store", status="problem", found=found, advice=advice)
 
     def close(self) -> None:

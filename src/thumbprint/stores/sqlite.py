@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     import os
     import sqlite3
     from collections.abc import Callable, Iterable, Mapping, Sequence
+    from pathlib import Path
 
     from .._call import Call
     from .._model import Item, Pace
@@ -180,6 +181,15 @@ class SqliteStore:
         """Open the file now, and make it where it is missing; raise StoreError where it cannot be used."""
         self._file.run(lambda _: None)
 
+    @property
+    def path(self) -> Path:
+        """Where the file is or will be, absolute."""
+        return self._file.path
+
+    def missing(self) -> Finding | None:
+        """Return what there is to say of a file that is not there yet; None where it is. Makes nothing."""
+        return self._file.missing()
+
     def remember(self, keys: Iterable[Key], call: Call) -> None:
         """Keep the call under each of the keys, after those that are there already."""
         now = self._clock()
@@ -260,7 +270,7 @@ class SqliteStore:
 
     def check(self) -> list[Finding]:
         """Return what an operator should know. A file that is not there is not made."""
-        fault = self._file.missing()
+        fault = self.missing()
         if fault is not None:
             return [fault]
         try:
