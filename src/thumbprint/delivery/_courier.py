@@ -49,11 +49,11 @@ def deliver(
     """Deliver the parcels, which share a destination, in one go; yield the verdict of each.
 
     Where the service refuses several for good, they are delivered again in halves, and a merged parcel item by item, so
-    that what spoils them is found, refused alone, and the others arrive. Of a parcel's items that come after one that
-    has to be tried again no verdict is given: they must not arrive before it.
+    that what spoils them is found, refused alone, and the others arrive; not where it refuses their destination. Of a
+    parcel's items that come after one that has to be tried again no verdict is given: they must not arrive before it.
     """
     verdict = carry_out(_plan(parcels, backend), transport, pacer)
-    if verdict.kind != "refused" or sum(len(parcel.items) for parcel in parcels) == 1:
+    if verdict.kind != "refused" or verdict.whole or sum(len(parcel.items) for parcel in parcels) == 1:
         yield from ((parcel, verdict) for parcel in parcels)
     elif len(parcels) > 1:
         middle = len(parcels) // 2

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ..backends import HttpRequest
 
 TIMEOUT: Final = 30.0  # seconds for a whole request, from connecting to the end of the answer
-LONGEST_ANSWER: Final = 1024 * 1024  # bytes of a body: no service says more to feedback
+LONGEST_ANSWER: Final = 16 * 1024 * 1024  # bytes of a body: a log of Cloudflare's tells the call's request and answer
 PIECE: Final = 64 * 1024  # bytes that are written between two looks at the clock
 HEADERS: Final = {"accept": "application/json", "user-agent": "thumbprint"}
 

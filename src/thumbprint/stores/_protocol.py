@@ -148,7 +148,11 @@ class Store(Protocol):
 
 
 def entry_of(item: Item) -> str:
-    """Return what tells one log entry of a backend from another: its id, and where it lives."""
+    """Return what tells one log entry of a backend from another: its id, and where it lives.
+
+    The id alone would not do: whoever inserts rows into Braintrust may choose their ids, and the same one in two
+    projects is two rows. So an entry whose home is spelled in two ways (a project's name and its id) is two entries.
+    """
     ref = item.ref
     home = (ref.account_id, ref.gateway_id, ref.project_id, ref.project_name, ref.experiment_id)
     return "\n".join([ref.id, *(part or "" for part in home)])
