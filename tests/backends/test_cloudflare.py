@@ -614,6 +614,18 @@ def test_feedback_lands_on_the_log_of_the_call_beside_the_metadata_it_had(emulat
     assert log["metadata"] == {"tenant": "t-1", "comment": "é", "score.tone": 0.5, "tags": "a,b"}
 
 
+def test_comments_that_come_one_after_the_other_are_all_kept_below_that_of_the_call(emulator, transport):
+    backend = backend_of(emulator)
+    ref = called(emulator, backend, cf_aig_metadata='{"comment": "of the call"}')
+
+    for comment in ("first", "second", "second", "third"):  # one is sent again, as where nobody saw that it had come
+        plan = backend.deliver([(ref, feedback_from(comment=comment))])
+        assert carry_out(plan, transport, UNPACED).kind == "delivered"
+
+    [log] = emulator.cloudflare_logs()
+    assert log["metadata"] == {"comment": "of the call\nfirst\nsecond\nthird"}
+
+
 def test_a_vote_and_a_score_can_be_taken_back(emulator, transport):
     backend = backend_of(emulator)
     ref = called(emulator, backend)
