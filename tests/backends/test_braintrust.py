@@ -512,6 +512,23 @@ def test_the_judgement_of_an_answer(answered, kind, words):
     assert (verdict.reason is None) if words is None else re.search(words, verdict.reason)
 
 
+@pytest.mark.parametrize(
+    ("ref", "answers", "whole"),
+    [
+        (REF, [answer({}, 404)], True),
+        (REF, [answer({}, 400)], False),
+        (NAMED, [found()], True),
+        (NAMED, [answer({}, 400)], True),
+        (NAMED, [found((PROJECT, "my project é")), answer({}, 404)], True),
+        (NAMED, [found((PROJECT, "my project é")), answer({}, 400)], False),
+    ],
+)
+def test_a_refusal_of_the_project_is_one_of_the_whole_batch(ref, answers, whole):
+    _, verdict = walk(Braintrust(), [(ref, feedback_from(thumbs="up"))], *answers)
+
+    assert (verdict.kind, verdict.whole) == ("refused", whole)
+
+
 def test_a_service_that_says_when_to_come_back_is_listened_to():
     _, verdict = walk(BARE, [(REF, feedback_from(thumbs="up"))], answer({}, 429, retry_after="7"))
 

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from thumbprint import LogRef, errors
 from thumbprint._feedback import feedback_from
+from thumbprint._model import Feedback
 from thumbprint.backends import Answer, Cloudflare, Exchange, Verdict
-from thumbprint.backends.cloudflare import BLOCKED_FOR
+from thumbprint.backends.cloudflare import BLOCKED_FOR, _with_comments
 from thumbprint.delivery import HttpxTransport
 from thumbprint.delivery._courier import carry_out
 from thumbprint.delivery._pace import Pacer
@@ -343,7 +344,6 @@ def test_a_score_is_patched_as_a_percentage_within_the_range_of_the_api(score):
     [
         pytest.param('{"a": "b", "n": 1, "t": true}', {"a": "b", "n": 1, "t": True}, id="a JSON string"),
         pytest.param({"a": "b"}, {"a": "b"}, id="an object"),
-        pytest.param('{"comment": "old", "a": "b"}', {"a": "b"}, id="a comment that is replaced"),
         pytest.param('{"a": null, "o": {}, "l": []}', {}, id="values that the API does not take"),
         pytest.param(None, {}, id="null"),
         pytest.param("", {}, id="an empty string"),
@@ -351,6 +351,85 @@ def test_a_score_is_patched_as_a_percentage_within_the_range_of_the_api(score):
 )
 def test_metadata_is_written_as_the_union_with_what_the_log_has(had, kept):
     assert patched(had=had, comment="new") == {"metadata": {**kept, "comment": "new"}}
+
+
+@pytest.mark.parametrize(
+    ("there", "comments", "then"),
+    [
+        (None, "a", "a"),
+        ("", "a", "a"),
+        ("a", "b", "a\nb"),
+        ("a\nb", "cd", "a\nb\nc\nd"),
+        (7, "a", "7\na"),
+        (False, "a", "False\na"),
+        ("a", "a", "a"),
+        ("a\nb", "b", "a\nb"),
+        ("a\nb", "ab", "a\nb"),
+        ("a\nb", "abc", "a\nb\nc"),
+        ("a\nb", "bc", "a\nb\nc"),
+        ("a\nb", "a", "a\nb\na"),  # said before, and again now
+        ("xa", "a", "xa\na"),
+        ("a\na", "aab", "a\na\nb"),
+        ("a", "aa", "a\na"),
+    ],
+)
+def test_a_comment_goes_below_those_that_are_there_and_is_not_repeated(there, comments, then):
+    said = Feedback(comments=tuple(comments))
+
+    requests, verdict = walk(CONFIGURED, said, log_with({"k": "v", "comment": there}), answer())
+
+    assert requests[-1].json == {"metadata": {"k": "v", "comment": then}}
+    assert verdict == Verdict(kind="delivered")
+
+
+@given(st.none() | st.text("ab\n"), st.lists(st.text("ab\n", min_size=1), min_size=1))
+def test_comments_that_were_delivered_are_not_repeated_however_often_they_are_sent(there, comments):
+    once = _with_comments(there, comments)
+
+    assert _with_comments(once, comments) == once
+    assert once.startswith(there or "")
+    assert once.endswith("\n".join(comments))
+
+
+TOO_LONG = {"success": False, "errors": [{"message": "metadata is too long"}], "result": {}}
+
+
+@pytest.mark.parametrize("status", [400, 413])
+@pytest.mark.parametrize(
+    ("said", "rest"),
+    [
+        ({"thumbs": "up"}, {"feedback": 1, "metadata": {"comment": "old"}}),
+        ({"score": 0.5, "tags": ["t"]}, {"score": 50, "metadata": {"comment": "old", "tags": "t"}}),
+        ({"metadata": {"comment": "mine", "k": 1}}, {"metadata": {"comment": "old", "k": 1}}),
+    ],
+)
+def test_where_a_comment_is_refused_the_rest_is_delivered_without_it(status, said, rest):
+    requests, verdict = walk(
+        CONFIGURED,
+        feedback_from(comment="new", **said),
+        log_with({"comment": "old"}),
+        answer(TOO_LONG, status),
+        answer(),
+    )
+
+    assert requests[1].json["metadata"]["comment"] == "old\nnew"
+    assert requests[2].json == rest
+    assert verdict.kind == "refused"
+    assert verdict.reason.startswith(f"all but the comment was delivered; with it: HTTP {status}: ")
+
+
+def test_where_nothing_but_a_comment_was_said_that_is_refused_by_one_request():
+    requests, verdict = walk(CONFIGURED, feedback_from(comment="new"), log_with(None), answer(TOO_LONG, 413))
+
+    assert [request.method for request in requests] == ["GET", "PATCH"]
+    assert verdict.kind == "refused"
+
+
+def test_where_the_rest_is_not_taken_either_its_verdict_is_the_one_that_counts():
+    said = feedback_from(comment="new", thumbs="up")
+    _, verdict = walk(CONFIGURED, said, log_with(None), answer(TOO_LONG, 413), answer(BAD, 503))
+
+    assert (verdict.kind, "HTTP 503" in verdict.reason) == ("retry", True)
 
 
 @pytest.mark.parametrize("had", ["{broken", "[1]", 7])
@@ -533,6 +612,18 @@ def test_feedback_lands_on_the_log_of_the_call_beside_the_metadata_it_had(emulat
     [log] = emulator.cloudflare_logs()
     assert (log["id"], log["feedback"], log["score"]) == (ref.id, 1, 57)
     assert log["metadata"] == {"tenant": "t-1", "comment": "é", "score.tone": 0.5, "tags": "a,b"}
+
+
+def test_comments_that_come_one_after_the_other_are_all_kept_below_that_of_the_call(emulator, transport):
+    backend = backend_of(emulator)
+    ref = called(emulator, backend, cf_aig_metadata='{"comment": "of the call"}')
+
+    for comment in ("first", "second", "second", "third"):  # one is sent again, as where nobody saw that it had come
+        plan = backend.deliver([(ref, feedback_from(comment=comment))])
+        assert carry_out(plan, transport, UNPACED).kind == "delivered"
+
+    [log] = emulator.cloudflare_logs()
+    assert log["metadata"] == {"comment": "of the call\nfirst\nsecond\nthird"}
 
 
 def test_a_vote_and_a_score_can_be_taken_back(emulator, transport):

@@ -10,6 +10,7 @@ from thumbprint import LogRef
 from thumbprint._feedback import feedback_from
 from thumbprint._model import Item
 from thumbprint.backends import Verdict
+from thumbprint.delivery._pace import LONGEST_PAUSE
 from thumbprint.delivery._retry import (
     EXPIRE_AFTER,
     FIRST_DELAY,
@@ -89,14 +90,18 @@ def test_items_of_one_entry_wait_together_as_long_as_the_one_tried_most_often():
 
 
 def test_a_service_that_asks_for_more_time_than_is_left_is_tried_once_more_at_the_end():
-    assert concluded("retry", retry_after=2 * EXPIRE_AFTER).due_at == NOW + EXPIRE_AFTER
-    early = item(created_at=NOW - 100)
-    assert concluded("retry", item(), early, retry_after=2 * EXPIRE_AFTER).due_at == NOW - 100 + EXPIRE_AFTER
+    old = item(created_at=NOW - EXPIRE_AFTER + 100)
+    assert concluded("retry", old, retry_after=101).due_at == NOW + 100
+    assert concluded("retry", item(), old, retry_after=101).due_at == NOW + 100
+
+
+def test_a_service_that_asks_for_a_year_is_left_alone_for_an_hour():
+    assert concluded("retry", retry_after=365 * 86400.0).due_at == NOW + LONGEST_PAUSE
 
 
 @given(st.integers(1, 10_000), st.none() | st.floats(0, 1e9), st.floats(0, 1))
 def test_a_delay_lies_between_what_the_service_asked_for_and_that_plus_its_bound(attempts, retry_after, jitter):
-    asked = retry_after or 0.0
+    asked = min(retry_after or 0.0, LONGEST_PAUSE)
     bound = min(LONGEST_DELAY, FIRST_DELAY * 2.0 ** min(attempts - 1, 60))
 
     assert asked <= delay(attempts, retry_after, jitter) <= asked + bound
@@ -131,5 +136,5 @@ def test_every_item_ends_in_one_place_and_what_waits_is_due_before_it_expires_an
     assert all(one.attempts == items[int(one.id)].attempts + 1 for one in kept)
     if conclusion.waiting:
         last_chance = min(one.created_at for one in conclusion.waiting) + EXPIRE_AFTER
-        asked = 0.0 if kind == "unauthorized" else retry_after or 0.0
+        asked = 0.0 if kind == "unauthorized" else min(retry_after or 0.0, LONGEST_PAUSE)
         assert min(NOW + asked, last_chance) <= conclusion.due_at <= last_chance

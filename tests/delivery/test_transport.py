@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
+import socket
 import threading
 import time
 
 import pytest
 
-from thumbprint.backends import HttpRequest
+from thumbprint.backends import Braintrust, HttpRequest
 from thumbprint.delivery import HttpxTransport
-from thumbprint.delivery._transport import TransportError
+from thumbprint.delivery._inquiry import diagnose
+from thumbprint.delivery._transport import LONGEST_ANSWER, TransportError
 
 KEY = "key-that-is-secret"
+LONG = 10  # seconds that no test takes unless it fails
 
 
 @pytest.fixture
@@ -136,3 +141,200 @@ def test_it_may_be_used_from_several_threads_at_once(emulator, transport):
         thread.join()
 
     assert statuses == [200] * 8
+
+
+# --- services that are slow without ever being silent
+
+
+class Server:
+    """Takes one connection after the other and answers each by `say`, until the other side closes it or stops."""
+
+    def __init__(self, say):
+        self.say = say
+        self.closed = threading.Event()  # by the other side, before the answer was out
+        self._stopped = threading.Event()
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self._listening.settimeout(LONG)
+        self.url = f"http://127.0.0.1:{self._listening.getsockname()[1]}"
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._stopped.set()
+        with contextlib.suppress(OSError):
+            self._listening.shutdown(socket.SHUT_RDWR)
+        self._listening.close()
+        self._thread.join(LONG)
+
+    def _serve(self):
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = self._listening.accept()
+                with connection:
+                    self._answer(connection)
+
+    def _answer(self, connection):
+        connection.settimeout(LONG)
+        try:
+            self.say(connection, self._stopped)
+        except OSError:
+            self.closed.set()
+
+
+def dripping(head, drops):
+    """Return how to say the head at once, and then one drop after the other, without an end."""
+
+    def say(connection, stopped):
+        connection.recv(65536)
+        connection.sendall(head)
+        for drop in itertools.cycle(drops):
+            if stopped.wait(0.01):
+                return
+            connection.sendall(drop)
+
+    return say
+
+
+OK = b"HTTP/1.1 200 OK\r\n"
+DRIPS = {
+    "a status line": (b"HTTP/1.1 200 ", [b"O"]),
+    "a header": (OK + b"X-Drip: ", [b"a"]),
+    "headers": (OK, [b"X-", b"Drip: a\r\n"]),
+    "interim answers": (b"", [b"HTTP/1.1 102 Processing\r\n\r\n"]),
+    "a body": (OK + b"Content-Length: 1000000\r\n\r\n", [b"a"]),
+    "a body in chunks": (OK + b"Transfer-Encoding: chunked\r\n\r\n", [b"1\r\n", b"a\r\n"]),
+    "a body up to the end of the connection": (OK + b"\r\n", [b"a"]),
+}
+
+
+@pytest.mark.parametrize("drip", DRIPS.values(), ids=DRIPS.keys())
+@pytest.mark.parametrize("inline", [False, True])
+def test_an_answer_that_drips_in_is_given_up_when_its_time_is_over_and_the_connection_closed(drip, inline):
+    """Each drop comes long before a read that has all of the time would end."""
+    with Server(dripping(*drip)) as server:
+        transport = HttpxTransport(ends_at=time.monotonic() + 0.2) if inline else HttpxTransport(timeout=0.2)
+        with pytest.raises(TransportError, match="ReadTimeout"):
+            transport.send(HttpRequest(method="GET", url=server.url))
+
+        assert server.closed.wait(LONG)  # though the transport itself is still open
+        transport.close()
+
+
+def test_a_connection_that_has_served_before_is_bounded_by_the_time_of_each_request_anew():
+    def say(connection, stopped):
+        connection.recv(65536)
+        connection.sendall(OK + b"Content-Length: 2\r\n\r\n{}")
+        dripping(OK + b"X-Drip: ", [b"a"])(connection, stopped)
+
+    with Server(say) as server:
+        transport = HttpxTransport(timeout=LONG)
+        assert transport.send(HttpRequest(method="GET", url=server.url)).content == b"{}"
+        transport.timeout = 0.2
+        with pytest.raises(TransportError, match="ReadTimeout"):
+            transport.send(HttpRequest(method="GET", url=server.url))
+
+        assert server.closed.wait(LONG)
+        transport.close()
+
+
+@pytest.mark.parametrize("proxied", [False, True])
+def test_a_tls_handshake_that_drips_is_given_up_behind_a_proxy_as_well(monkeypatch, proxied):
+    record = b"\x16\x03\x03\x40\x00"  # the beginning of a long message of a handshake
+
+    def say(connection, stopped):
+        if proxied:
+            assert connection.recv(65536).startswith(b"CONNECT ")
+            connection.sendall(OK + b"\r\n")
+        dripping(record, [b"\x00"])(connection, stopped)
+
+    with Server(say) as server:
+        url = server.url.replace("http://", "https://")
+        if proxied:
+            monkeypatch.setenv("HTTPS_PROXY", server.url)
+            url = "https://service.example"
+        transport = HttpxTransport(timeout=0.2)
+        with pytest.raises(TransportError, match="ConnectTimeout"):
+            transport.send(HttpRequest(method="GET", url=url))
+
+        assert server.closed.wait(LONG)
+        transport.close()
+
+
+def test_a_service_that_reads_in_drops_is_given_up_when_the_time_is_over():
+    def say(connection, stopped):
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        while not stopped.wait(0.01):
+            if not connection.recv(4096):
+                raise ConnectionResetError
+
+    with Server(say) as server:
+        transport = HttpxTransport(timeout=0.5)
+        with pytest.raises(TransportError, match="Timeout"):
+            transport.send(HttpRequest(method="POST", url=server.url, json={"a": 8_000_000 * "a"}))
+        server.say = dripping(OK, [b""])  # what is still in the buffers need not be read in drops
+        transport.close()
+
+
+def test_a_request_longer_than_a_piece_arrives_whole(emulator, transport):
+    emulator.fail("/anything", status=200)
+    said = {"text": 300_000 * "é"}
+
+    transport.send(request(emulator, json=said))
+
+    [arrived] = emulator.requests()
+    assert json.loads(arrived.body) == said
+
+
+def test_a_service_that_floods_without_ever_coming_to_its_answer_is_given_up_as_well():
+    """Every read has something at once here, so that none of them ever waits."""
+
+    def say(connection, stopped):
+        connection.recv(65536)
+        while not stopped.is_set():
+            connection.sendall(10_000 * b"HTTP/1.1 102 Processing\r\n\r\n")
+
+    with Server(say) as server:
+        transport = HttpxTransport(timeout=0.2)
+        with pytest.raises(TransportError, match=r"ReadTimeout: not done after 0\.\d+ s"):
+            transport.send(HttpRequest(method="GET", url=server.url))
+
+        assert server.closed.wait(LONG)
+        transport.close()
+
+
+def flooding(connection, stopped):
+    connection.recv(65536)
+    connection.sendall(OK + b"\r\n")
+    while not stopped.is_set():
+        connection.sendall(100_000 * b"a")
+
+
+def test_of_an_answer_without_an_end_the_beginning_is_taken_and_the_connection_closed():
+    with Server(flooding) as server:
+        transport = HttpxTransport(timeout=LONG)
+        answer = transport.send(HttpRequest(method="GET", url=server.url))
+
+        assert answer.content == LONGEST_ANSWER * b"a"
+        assert server.closed.wait(LONG)
+        transport.close()
+
+
+@pytest.mark.parametrize("length", [0, 1, 99, 100, 101])
+def test_how_much_of_an_answer_is_taken_may_be_said(emulator, length):
+    emulator.fail("/", times=None, status=200, body=length * b"a")
+    transport = HttpxTransport(longest=100)
+    for _ in range(2):
+        assert transport.send(request(emulator)).content == min(length, 100) * b"a"
+    transport.close()
+
+
+def test_a_question_to_a_service_that_drips_is_without_an_answer():
+    with Server(dripping(OK + b"X-Drip: ", [b"a"])) as server:
+        [*_, finding] = diagnose(Braintrust(api_key="k", api_url=server.url), timeout=0.2)
+
+        assert finding.status == "problem"
+        assert "ReadTimeout" in finding.found
+        assert server.closed.wait(LONG)

@@ -401,6 +401,41 @@ def test_of_merged_feedback_only_what_spoils_it_is_refused(emulator, house):
     assert [letter.feedback for letter in house.store.listed(dead=True, most=10)] == [Feedback(score=7.0)]
 
 
+class ShortComments:
+    """A transport to a service that refuses comments of more than ten characters."""
+
+    def __init__(self):
+        self.inner = HttpxTransport(timeout=5)
+
+    def send(self, request):
+        if len(((request.json or {}).get("metadata") or {}).get("comment", "")) > 10:
+            return Answer(status=413, content=b"too long")
+        return self.inner.send(request)
+
+    def close(self):
+        self.inner.close()
+
+
+def test_of_merged_comments_that_are_too_long_together_those_that_fit_are_kept_in_their_order(emulator, make_house):
+    house = make_house(configured(Cloudflare, emulator), transport=ShortComments())
+    ref = called(emulator)
+    receipts = [
+        house.put(ref, comment="first"),
+        house.put(ref, comment="much longer", thumbs="down"),
+        house.put(ref, comment="2nd", score=0.5),
+        house.say(ref, comment="3rd"),
+    ]
+
+    assert [settled(receipt).status for receipt in receipts] == ["delivered", "failed", "delivered", "failed"]
+    [log] = emulator.cloudflare_logs()
+    assert log["metadata"] == {"comment": "first\n2nd"}
+    assert (log["feedback"], log["score"]) == (-1, 50)  # of what was refused for its comment, all the rest
+    assert [letter.feedback.comments for letter in house.store.listed(dead=True, most=9)] == [
+        ("much longer",),
+        ("3rd",),
+    ]
+
+
 def test_after_merged_feedback_was_taken_apart_nothing_overtakes_what_has_to_be_tried_again(make_house):
     bad = Answer(status=400)
     house = make_house(Echo(), transport=Answers(in_turn(bad, Answer(status=500), OK)))
@@ -443,6 +478,18 @@ def test_a_bad_item_in_a_batch_is_found_and_buried_alone(emulator, house):
     arrived = [item["id"] for post in posts for item in post]
     assert sorted(arrived) == sorted(f"row-{number}" for number in range(78))
     assert len([seen for seen in emulator.requests() if seen.method == "POST"]) < 30  # halves, not one by one
+
+
+@pytest.mark.parametrize("answered", ["no such name", "no such id"])
+def test_a_destination_that_is_not_there_refuses_all_of_a_batch_at_once(emulator, house, answered):
+    home = {"project_name": "nowhere"} if answered == "no such name" else {"project_id": "nowhere"}
+    emulator.fail("/v1/project_logs", status=404, times=None)
+    refs = [LogRef(backend="braintrust", id=f"row-{number}", **home) for number in range(20)]
+    receipts = [house.put(*refs, thumbs="up"), house.put(*refs, score=0.5)]
+    house.worker.wake()
+
+    assert [receipt.wait(LONG).status for receipt in receipts] == ["failed"] * 2
+    [_] = emulator.requests()
 
 
 def test_a_batch_that_is_tried_again_is_tried_again_as_a_whole(emulator, house):
@@ -717,6 +764,19 @@ def test_after_a_retry_after_nothing_at_all_is_sent_before_that(make_house):
 
     assert [settled(each).status for each in (receipt, later)] == ["delivered"] * 2
     assert house.transport.at[1] - house.transport.at[0] >= 0.5
+
+
+def test_a_retry_after_of_a_year_pauses_for_an_hour_in_which_everything_is_kept(make_house):
+    blocked = Answer(status=429, headers={"retry-after": "31536000"})
+    store, pace = MemoryStore(), Pace(rate=1000, burst=1000)
+    house = make_house(Echo(pace=pace), store=store, transport=Answers(in_turn(blocked)))
+    receipt = house.say(entry("a"), thumbs="up")
+    assert house.tracker.wait_for(lambda: receipt.outcomes[0].attempts == 1, LONG)
+    house.worker.stop(LONG)
+
+    assert 3590 < store.take(_pace.bucket_name("echo", KEY), pace, now=time.time()) <= 3600
+    assert 3590 < store.next_due("echo") - time.time() <= 3601
+    assert receipt.status == "queued"
 
 
 def test_those_who_share_a_store_and_a_credential_share_the_pause(make_house):

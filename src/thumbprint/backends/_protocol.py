@@ -83,11 +83,14 @@ class Verdict:
 
     `delivered`; `retry`, not before `retry_after` seconds if the service said so; `early`, the log entry may not be
     there yet; `unauthorized`, the credentials are refused; `refused`, for good. `reason` says why, for people.
+    Of a batch that is refused it is found out which items are to blame, unless `whole` says that it is none of them: it
+    is their destination.
     """
 
     kind: Literal["delivered", "retry", "early", "unauthorized", "refused"]
     reason: str | None = None
     retry_after: float | None = None
+    whole: bool = False
 
     def __post_init__(self) -> None:
         """Raise ValueError for a `retry_after` that nobody could wait for."""

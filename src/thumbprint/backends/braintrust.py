@@ -5,7 +5,7 @@ Sources: the gateway's and the REST API's documentation, https://www.braintrust.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 from urllib.parse import quote, urlsplit
 
@@ -164,12 +164,16 @@ class Braintrust:
         return f"{home.experiment_id}\n{home.project_id}\n{home.project_name}"
 
     def deliver(self, batch: Sequence[tuple[LogRef, Feedback]]) -> Plan:
-        """POST the batch to its project or experiment; a project that is known only by name is looked up once."""
+        """POST the batch to its project or experiment; a project that is known only by name is looked up once.
+
+        Where the project or experiment is not there, that is a verdict on all of the batch.
+        """
         place = yield from self._place(self._home(batch[0][0]))
         if isinstance(place, Verdict):
-            return place
+            return replace(place, whole=True)
         items = [item for ref, feedback in batch for item in _items(ref.id, feedback)]
-        return _judge((yield self._request("POST", f"{place}/feedback", {"feedback": items})))
+        answer = yield self._request("POST", f"{place}/feedback", {"feedback": items})
+        return replace(_judge(answer), whole=answer.status == 404)
 
     def _place(self, home: _Home) -> Generator[HttpRequest, Answer, str | Verdict]:
         """Find the path that the rows of a home are under, or what an answer means instead."""

@@ -140,20 +140,44 @@ class Cloudflare:
     def deliver(self, batch: Sequence[tuple[LogRef, Feedback]]) -> Plan:
         """PATCH the log; metadata goes out as the union with what the log has, so that none of that is lost."""
         [(ref, feedback)] = batch
-        url, headers = self._log_url(ref), {"authorization": f"Bearer {self.api_token}"}
-        body = _body(feedback)
-        metadata = self._metadata(feedback)
-        if metadata:
-            answer = yield HttpRequest(method="GET", url=url, headers=headers)
-            verdict = _judge(answer)
-            if verdict.kind != "delivered":
-                return verdict
-            held = _metadata_of_log(answer)
-            if held is None:
-                reason = "the log's own metadata cannot be read, and would be lost if it were written anew"
-                return Verdict(kind="refused", reason=reason)
-            body["metadata"] = held | metadata
-        return _judge((yield HttpRequest(method="PATCH", url=url, headers=headers, json=body)))
+        body, metadata = _body(feedback), self._metadata(feedback)
+        if not metadata:
+            return _judge((yield self._patch(ref, body)))
+        held = yield from self._held(ref)
+        if isinstance(held, Verdict):
+            return held
+        if feedback.comments:
+            del metadata["comment"]
+            return (yield from self._add_comments(ref, feedback.comments, body, metadata, held))
+        return _judge((yield self._patch(ref, body | {"metadata": held | metadata})))
+
+    def _held(self, ref: LogRef) -> Generator[HttpRequest, Answer, dict[str, str | float] | Verdict]:
+        """Find the metadata that the log has, or what an answer means instead."""
+        answer = yield self._get(self._log_url(ref))
+        verdict = _judge(answer)
+        if verdict.kind != "delivered":
+            return verdict
+        reason = "the log's own metadata cannot be read, and would be lost if it were written anew"
+        held = _metadata_of_log(answer)
+        return Verdict(kind="refused", reason=reason) if held is None else held
+
+    def _add_comments(
+        self,
+        ref: LogRef,
+        comments: Sequence[str],
+        body: Mapping[str, Any],
+        metadata: Mapping[str, str | float],
+        held: Mapping[str, str | float],
+    ) -> Plan:
+        """PATCH with the comments below those that are there, or where that is refused, as for its length, without."""
+        comment = {"comment": _with_comments(held.get("comment"), comments)}
+        verdict = _judge((yield self._patch(ref, {**body, "metadata": {**held, **metadata, **comment}})))
+        if verdict.kind != "refused" or not (body or metadata):
+            return verdict
+        rest = _judge((yield self._patch(ref, {**body, "metadata": {**held, **metadata}})))
+        if rest.kind != "delivered":
+            return rest
+        return Verdict(kind="refused", reason=f"all but the comment was delivered; with it: {verdict.reason}")
 
     def confirm(self, ref: LogRef, feedback: Feedback) -> Confirmation:
         """GET the log and compare; where it shows no vote, the vote is asked for by the filters of the list."""
@@ -256,6 +280,10 @@ class Cloudflare:
     def _get(self, url: str) -> HttpRequest:
         return HttpRequest(method="GET", url=url, headers={"authorization": f"Bearer {self.api_token}"})
 
+    def _patch(self, ref: LogRef, body: Mapping[str, Any]) -> HttpRequest:
+        headers = {"authorization": f"Bearer {self.api_token}"}
+        return HttpRequest(method="PATCH", url=self._log_url(ref), headers=headers, json=body)
+
     def _metadata(self, feedback: Feedback) -> dict[str, str | float]:
         left_out = self.unsupported(feedback)
         own = {name: value for name, value in feedback.metadata.items() if f"metadata.{name}" not in left_out}
@@ -352,6 +380,20 @@ def _metadata_of_log(answer: Answer) -> dict[str, str | float] | None:
     if not isinstance(found, dict):
         return None
     return {name: value for name, value in found.items() if isinstance(value, (str, int, float))}
+
+
+def _with_comments(held: str | float | None, comments: Sequence[str]) -> str:
+    """Return the comments below what is there, each in lines of its own.
+
+    As many of the first as it ends with are there already: they were delivered, and nobody could be told.
+    """
+    there = [] if held is None or held == "" else [str(held)]
+    known = next(
+        number
+        for number in range(len(comments), -1, -1)
+        if "\n".join(["", *there]).endswith("\n".join(["", *comments[:number]]))
+    )
+    return "\n".join([*there, *comments[known:]])
 
 
 def _field_of(name: str) -> str:

@@ -33,11 +33,12 @@ def deliver(
     """Deliver the claims, which share a destination, in one go, each one's items merged; yield what became of which.
 
     Where the service refuses several for good, they are delivered again in halves, and merged items one by one, so that
-    what spoils them is found, refused alone, and the others arrive: a claim is then yielded in parts. Of a claim's
-    items that come after one that has to be tried again no verdict is given: they must not arrive before it.
+    what spoils them is found, refused alone, and the others arrive: a claim is then yielded in parts. Not so where it
+    refuses their destination. Of a claim's items that come after one that has to be tried again no verdict is given:
+    they must not arrive before it.
     """
     verdict = carry_out(_plan(claims, backend), transport, pacer)
-    if verdict.kind != "refused" or sum(len(claim.items) for claim in claims) == 1:
+    if verdict.kind != "refused" or verdict.whole or sum(len(claim.items) for claim in claims) == 1:
         yield claims, verdict
     elif len(claims) > 1:
         middle = len(claims) // 2

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 DIAGNOSIS_TIMEOUT: Final = 10.0  # seconds
+LONGEST_ANSWER: Final = 64 * 1024 * 1024  # bytes: a page of rows has their inputs and outputs
 NO_TIME: Final = "there was no answer in time"
 
 
@@ -66,7 +67,7 @@ class _Line:
         self.secrets: set[str] = set()
         self._pacer = pacer
         self._ends_at = ends_at
-        self._transport = HttpxTransport()
+        self._transport = HttpxTransport(longest=LONGEST_ANSWER)
 
     def send(self, request: HttpRequest) -> Answer:
         self.secrets.update(word for value in request.headers.values() for word in value.split())

@@ -16,7 +16,7 @@ from .._scope import run_untraced
 from ..errors import StoreError
 from ..stores import Conclusion
 from ._courier import deliver
-from ._pace import STORE_PAUSE, Paused
+from ._pace import LONGEST_PAUSE, STORE_PAUSE, Paused
 from ._retry import PROBE_INTERVAL, conclude
 from ._senders import Senders
 
@@ -202,7 +202,7 @@ class Lane:
             )
             return now + PROBE_INTERVAL
         if verdict.kind == "retry" and verdict.retry_after is not None:
-            until = now + min(verdict.retry_after, self.expire_after)
+            until = now + min(verdict.retry_after, LONGEST_PAUSE, self.expire_after)
             self.pacer.hold(until)
             return until
         return 0.0

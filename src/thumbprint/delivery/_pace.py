@@ -11,6 +11,8 @@ from .._log import warn
 from ..errors import StoreError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from .._model import Pace
     from ..backends import Answer
     from ..stores import Store
@@ -20,8 +22,15 @@ LONGEST_WAIT_BETWEEN: Final = 20.0  # seconds, once the delivery has begun
 STORE_PAUSE: Final = 1.0  # seconds until a store that failed is tried again
 SPARE: Final = 0.1  # of the server's quota: with less remaining, what remains is spread over the rest of its window
 
-_RATELIMIT: Final = re.compile(r'"?(?P<name>[^";,]{0,64})"?;\s*r=(?P<remaining>\d{1,9});\s*t=(?P<reset>\d{1,5})')
-_POLICY: Final = re.compile(r'"?(?P<name>[^";,]{0,64})"?;\s*q=(?P<quota>\d{1,9})')
+LONGEST_PAUSE: Final = 3600.0  # seconds for which a service is left alone at its own word: a slip must not stop it all
+
+# Lists of items with parameters, https://www.rfc-editor.org/rfc/rfc9651#section-3.1 . An item here is a string, a byte
+# sequence, a boolean, a number or date, or a token; an integer has no more than 15 digits.
+_BARE: Final = r'"(?:[^"\\]|\\.)*"|:[^:]*:|\?[01]|@?-?\d+(?:\.\d+)?|[A-Za-z*][^\s",;=]*'
+_ITEM: Final = re.compile(rf"[ \t]*({_BARE})")
+_PARAMETER: Final = re.compile(rf"[ \t]*;[ \t]*([a-z*][a-z0-9_.*-]*)(?:=({_BARE}))?")
+_END: Final = re.compile(r"[ \t]*(?:,|\Z)")
+_COUNT: Final = re.compile(r"[0-9]{1,15}")
 
 
 class Paused(Exception):
@@ -97,14 +106,33 @@ def asked_pause(answer: Answer, now: float) -> float | None:
     """Return until when the headers `Ratelimit` and `Ratelimit-Policy` ask to make no request; None where they do not.
 
     As in https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/ : r requests remain for t seconds.
-    While more than a tenth of the quota q remains, nothing is asked. Pure.
+    While more than a tenth of the quota q remains, nothing is asked; nor is ever more than an hour. Pure.
     """
-    policies = _POLICY.finditer(answer.headers.get("ratelimit-policy", ""))
-    quotas = {found["name"]: int(found["quota"]) for found in policies}
+    policies = _members(answer.headers.get("ratelimit-policy", ""))
+    quotas = {name: int(told["q"]) for name, told in policies if "q" in told}
     pauses = []
-    for found in _RATELIMIT.finditer(answer.headers.get("ratelimit", "")):
-        remaining, reset = int(found["remaining"]), int(found["reset"])
-        quota = quotas.get(found["name"], max(quotas.values(), default=0))
-        if remaining <= SPARE * quota or remaining == 0:
+    for name, told in _members(answer.headers.get("ratelimit", "")):
+        remaining, reset = int(told.get("r", -1)), int(told.get("t", -1))
+        quota = quotas.get(name, max(quotas.values(), default=0))
+        if min(remaining, reset) >= 0 and (remaining <= SPARE * quota or remaining == 0):
             pauses.append(reset / (remaining + 1))
-    return now + max(pauses) if pauses else None
+    return now + min(max(pauses), LONGEST_PAUSE) if pauses else None
+
+
+def _members(field: str) -> Iterator[tuple[str, dict[str, str]]]:
+    """Yield the items of a list, without quotes, each with those of its parameters that count something.
+
+    What is no such list is passed over, from the first member on that cannot be read.
+    """
+    at = 0
+    while item := _ITEM.match(field, at):
+        at, counts = item.end(), {}
+        while parameter := _PARAMETER.match(field, at):
+            at = parameter.end()
+            if _COUNT.fullmatch(parameter[2] or ""):
+                counts[parameter[1]] = parameter[2]
+        end = _END.match(field, at)
+        if end is None:
+            return
+        yield item[1].strip('"'), counts
+        at = end.end()

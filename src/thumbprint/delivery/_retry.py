@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from ..stores import Conclusion
+from ._pace import LONGEST_PAUSE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,6 +26,7 @@ def conclude(
     """Say what becomes of the items of one log entry after an attempt that ended in this verdict.
 
     The attempt is counted in those that are kept; those that were delivered are returned as they are.
+    No item waits beyond the time at which it expires: it has its last attempt then.
     `now` is in seconds since 1970, `jitter` a random number from 0 to 1, `expire_after` in seconds.
     """
     if verdict.kind == "delivered":
@@ -43,13 +45,13 @@ def conclude(
 
 
 def delay(attempts: int, retry_after: float | None, jitter: float) -> float:
-    """Return the seconds to wait after so many attempts: never less than the service asked for.
+    """Return the seconds to wait after so many attempts: never less than the service asked for, up to an hour.
 
     Exponential backoff with full jitter: each wait is drawn evenly from 0 up to a bound that doubles, so that clients
     which failed together do not come back together.
     """
     bound = min(LONGEST_DELAY, FIRST_DELAY * 2.0 ** min(attempts - 1, 30))
-    return (retry_after or 0.0) + jitter * bound
+    return min(retry_after or 0.0, LONGEST_PAUSE) + jitter * bound
 
 
 def _captured_at(item: Item) -> float:

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 import functools
 import json
 import math
 import time
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from .._fork import importing
 from ..backends import Answer
 
 if TYPE_CHECKING:
     import ssl
+    from collections.abc import Iterable
 
     import httpx
 
     from ..backends import HttpRequest
 
-TIMEOUT: Final = 30.0  # seconds for each of connecting, writing and reading
+TIMEOUT: Final = 30.0  # seconds for a whole request, from connecting to the end of the answer
+LONGEST_ANSWER: Final = 16 * 1024 * 1024  # bytes of a body: a log of Cloudflare's tells the call's request and answer
+PIECE: Final = 64 * 1024  # bytes that are written between two looks at the clock
 HEADERS: Final = {"accept": "application/json", "user-agent": "thumbprint"}
 
 TIMEOUTS: Final = ("connect", "read", "write", "pool")
@@ -55,13 +59,16 @@ class HttpxTransport:
     """Sends over a kept-alive connection, made when first needed. httpx is imported then, too.
 
     Each sending thread has one of its own: a pool that threads share is searched through for every request.
-    `timeout` is in seconds, for each of connecting, writing and reading; shorter as `ends_at` (of the monotonic clock)
-    comes near, and after that nothing is sent.
+    `timeout` is in seconds, for a request and its whole answer, however slowly that drips in; shorter as `ends_at` (of
+    the monotonic clock) comes near, and after that nothing is sent. Only looking up a host's name has a time of its
+    own, that of the system, and where it has several addresses each may take as long. Of a body, `longest` bytes are
+    read; the rest is ignored, and the connection closed.
     """
 
-    def __init__(self, *, timeout: float = TIMEOUT, ends_at: float = math.inf) -> None:
+    def __init__(self, *, timeout: float = TIMEOUT, ends_at: float = math.inf, longest: int = LONGEST_ANSWER) -> None:
         self.timeout = timeout  # seconds, of the requests from here on
         self._ends_at = ends_at
+        self._longest = longest
         self._client: httpx.Client | None = None
 
     def send(self, request: HttpRequest) -> Answer:
@@ -70,42 +77,106 @@ class HttpxTransport:
             self._client = _new_client(self.timeout)
         import httpx  # noqa: PLC0415 - as in _new_client
 
-        left = self._ends_at - time.monotonic()
-        if left <= 0:
+        timeout = _Timeout(min(time.monotonic() + self.timeout, self._ends_at))
+        if timeout <= 0:
             raise TransportError("no time was left to send it")
         try:
-            response = self._client.send(self._written(request, min(self.timeout, left)))
+            response = self._client.send(_written(request, timeout), stream=True)
+            with contextlib.closing(response):
+                content = _beginning(response.iter_bytes(), self._longest)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             # What a protocol error of our own side says may quote a header, and with it a key.
             words = "" if isinstance(error, httpx.LocalProtocolError) else f": {error}"
             raise TransportError(f"{type(error).__name__}{words}") from None
-        return Answer(
-            status=response.status_code,
-            headers={name.lower(): value for name, value in response.headers.items()},
-            content=response.content,
-        )
-
-    def _written(self, request: HttpRequest, timeout: float) -> httpx.Request:
-        """Return the request as it goes out. `Client.request` would do it, in twice the time, and merge more in."""
-        import httpx  # noqa: PLC0415 - as in _new_client
-
-        headers, content = {**HEADERS, **request.headers}, None
-        if request.json is not None:
-            headers["content-type"] = "application/json"
-            content = _encode(request.json).encode()
-        return httpx.Request(
-            request.method,
-            request.url,
-            headers=headers,
-            content=content,
-            extensions={"timeout": dict.fromkeys(TIMEOUTS, timeout)},
-        )
+        headers = {name.lower(): value for name, value in response.headers.items()}
+        return Answer(status=response.status_code, headers=headers, content=content)
 
     def close(self) -> None:
         """Close the connection; a later `send` makes a new one."""
         client, self._client = self._client, None
         if client is not None:
             client.close()
+
+
+def _written(request: HttpRequest, timeout: _Timeout) -> httpx.Request:
+    """Return the request as it goes out. `Client.request` would do it, in twice the time, and merge more in."""
+    import httpx  # noqa: PLC0415 - as in _new_client
+
+    headers, content = {**HEADERS, **request.headers}, None
+    if request.json is not None:
+        headers["content-type"] = "application/json"
+        content = _encode(request.json).encode()
+    return httpx.Request(
+        request.method,
+        request.url,
+        headers=headers,
+        content=content,
+        extensions={"timeout": dict.fromkeys(TIMEOUTS, timeout), "trace": _watch},
+    )
+
+
+def _beginning(chunks: Iterable[bytes], longest: int) -> bytes:
+    """Return the chunks as one, at most so many bytes of them; no more are asked for then."""
+    parts, length = [], 0
+    for chunk in chunks:
+        parts.append(chunk)
+        length += len(chunk)
+        if length > longest:
+            break
+    return b"".join(parts)[:longest]
+
+
+# httpx gives each single read and write the whole timeout, so that an answer which drips in never ends. Its timeouts
+# are handed down as they are, though, so that they can bring along when they end; and each connection is shown, when it
+# is made, to a request's extension "trace" (https://www.python-httpx.org/advanced/extensions/), so that its reads and
+# writes can be made to look.
+
+
+class _Timeout(float):
+    """The seconds that were left of a request's time when it began, which know when they end."""
+
+    _ends_at: float
+
+    def __new__(cls, ends_at: float) -> _Timeout:
+        timeout = super().__new__(cls, ends_at - time.monotonic())
+        timeout._ends_at = ends_at
+        return timeout
+
+    def left(self) -> float:
+        """Return the seconds that are left now; raise ReadTimeout, by which the connection is closed, for none."""
+        left = self._ends_at - time.monotonic()
+        if left <= 0:
+            import httpx  # noqa: PLC0415 - as in _new_client
+
+            raise httpx.ReadTimeout(f"not done after {float(self):.3g} s")
+        return left
+
+
+def _watch(event: str, told: dict[str, Any]) -> None:
+    """Have what is done with a new connection look at the clock."""
+    if event.endswith("send_request_headers.started"):
+        if told["request"].method != b"CONNECT":  # to a proxy, behind which the connection goes on
+            told["request"].extensions.pop("trace", None)  # the connection stands, and to be told more takes time
+    elif event.endswith(("connect_tcp.complete", "start_tls.complete")):
+        _bound(told["return_value"])
+
+
+def _bound(stream: Any) -> None:
+    """Have nothing on the connection take longer than what is left of its request's time."""
+    read, write, start_tls = stream.read, stream.write, stream.start_tls
+
+    def read_in_time(max_bytes: int, timeout: _Timeout | None = None) -> bytes:
+        received: bytes = read(max_bytes, timeout and timeout.left())
+        return received
+
+    def write_in_time(buffer: bytes, timeout: _Timeout | None = None) -> None:
+        for start in range(0, len(buffer), PIECE):  # the other side may read in drops
+            write(buffer[start : start + PIECE], timeout and timeout.left())
+
+    def start_tls_in_time(ssl_context: Any, server_hostname: Any = None, timeout: _Timeout | None = None) -> Any:
+        return start_tls(ssl_context, server_hostname, timeout and timeout.left())
+
+    stream.read, stream.write, stream.start_tls = read_in_time, write_in_time, start_tls_in_time
 
 
 def _new_client(timeout: float) -> httpx.Client:

@@ -67,8 +67,8 @@ class Worker:
     def deliver_now(self, names: Iterable[str], timeout: float) -> None:
         """Deliver what is due for these backends, once, in the thread of the caller; raises nothing.
 
-        `timeout` is in seconds, for all together: what is left of it is the time that a request has for each of
-        connecting, writing and reading, and after it nobody gets a further request.
+        `timeout` is in seconds, for all together: what is left of it is the time that a request and its answer have,
+        and after it nobody gets a further request.
         """
         ends_at = time.monotonic() + timeout
         for name in names:

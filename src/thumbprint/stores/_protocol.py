@@ -146,7 +146,11 @@ class Store(Protocol):
 
 
 def entry_of(item: Item) -> str:
-    """Return what tells one log entry of a backend from another: its id, and where it lives."""
+    """Return what tells one log entry of a backend from another: its id, and where it lives.
+
+    The id alone would not do: whoever inserts rows into Braintrust may choose their ids, and the same one in two
+    projects is two rows. So an entry whose home is spelled in two ways (a project's name and its id) is two entries.
+    """
     ref = item.ref
     place = f"{ref.account_id or ''}\n{ref.gateway_id or ''}"
     return f"{ref.id}\n{place}\n{ref.project_id or ''}\n{ref.project_name or ''}\n{ref.experiment_id or ''}"
