@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
@@ -23,7 +24,7 @@ from redis_server import Server, binaries, free_port
 from thumbprint import ConfigurationError, LogRef, StoreError
 from thumbprint._call import Call
 from thumbprint._model import Feedback, Item
-from thumbprint.stores import Claim, Conclusion, Depth, Key, Pace, _redis_server
+from thumbprint.stores import Claim, Conclusion, DataLostError, Depth, Key, Pace, _redis_server
 from thumbprint.stores import redis as redis_module
 from thumbprint.stores._protocol import entry_of
 from thumbprint.stores._redis_server import findings_of
@@ -138,7 +139,7 @@ def test_all_keys_are_under_the_prefix_and_in_one_slot_of_a_cluster(store, raw, 
     keys = list(raw.scan_iter(f"*{prefix}*", count=1000))
     kinds = {key.removeprefix(f"{{{prefix}}}:").split(":")[0] for key in keys}
     assert kinds == {
-        *("layout", "calls", "items", "queue", "waiting", "letters", "dead", "backends", "turn"),
+        *("layout", "generation", "calls", "items", "queue", "waiting", "letters", "dead", "backends", "turn"),
         *("due", "later", "leases", "places", "bucket"),
     }
     assert len({key_slot(key.encode()) for key in keys}) == 1
@@ -163,7 +164,7 @@ def test_what_is_settled_leaves_nothing_behind_but_its_counters(store, raw, pref
         settle(store, claim)
 
     kinds = {key.removeprefix(f"{{{prefix}}}:") for key in raw.scan_iter(f"{{{prefix}}}*", count=1000)}
-    assert kinds == {"layout", "backends", "turn", "due:cloudflare"}
+    assert kinds == {"layout", "generation", "backends", "turn", "due:cloudflare"}
     assert raw.xlen(f"{{{prefix}}}:due:cloudflare") == 0
 
 
@@ -933,6 +934,66 @@ def test_a_server_that_was_emptied_is_used_on(own_server):
     assert (claimed(store), store.next_due("cloudflare"), store.depths()) == ([], None, [])
     store.put([item()])
     assert len(claimed(store)) == 1
+    store.close()
+
+
+def flush(server):
+    with redis.Redis(port=server.port) as client:
+        client.flushall()
+
+
+def restart_without_a_file(server):
+    server.kill()
+    for file in server.folder.glob("appendonly*"):
+        shutil.rmtree(file) if file.is_dir() else file.unlink()
+    server.start()
+
+
+def fail_over_to_an_empty_replica(server):
+    with Server(server.name) as empty, redis.Redis(port=server.port) as client:
+        client.replicaof("127.0.0.1", empty.port)
+        eventually(lambda: client.info("replication")["master_link_status"] == "up")
+        client.replicaof("NO", "ONE")
+
+
+@pytest.mark.parametrize("lose", [flush, restart_without_a_file, fail_over_to_an_empty_replica])
+@pytest.mark.parametrize("used", [True, False], ids=["and used since", "and not used since"])
+def test_what_was_in_a_server_that_lost_its_data_is_not_told_to_be_settled(own_server, lose, used):
+    store, other = (RedisStore(own_server.url) for _ in range(2))
+    generation = store.put([item("lost")])
+    assert store.fates(["settled"], generation) == {}
+    lose(own_server)
+    newer = eventually(lambda: put_again(other)) if used else None
+
+    with pytest.raises(DataLostError, match=f"redis://127.0.0.1:{own_server.port}/0 has lost its data"):
+        eventually(lambda: fates_of(store, generation))
+    assert newer in {None, store.put([item("back")])}
+    assert list(store.fates(["lost-0", "back-0"], store.put([item("later")]))) == ["back-0"]
+    store.close()
+    other.close()
+
+
+def fates_of(store, generation):
+    """Ask, unless the server is not there again yet."""
+    try:
+        return store.fates(["lost-0"], generation)
+    except DataLostError:
+        raise
+    except StoreError:
+        return None
+
+
+def test_putting_and_asking_are_one_command_each(own_server):
+    store = RedisStore(own_server.url)
+    generation = store.put([item()])
+    store.fates(["e-0"], generation)
+    with redis.Redis(port=own_server.port) as client:
+        client.config_resetstat()
+        store.fates(["e-0"], store.put([item(number=1)]))
+        calls = {name: told["calls"] for name, told in client.info("commandstats").items()}
+
+    assert calls["cmdstat_evalsha"] == 2
+    assert "cmdstat_eval" not in calls
     store.close()
 
 

@@ -20,7 +20,7 @@ import pytest
 from thumbprint import LogRef, StoreError
 from thumbprint._call import Call
 from thumbprint._model import Feedback, Item
-from thumbprint.stores import Conclusion, Key, Pace, _sqlite_file
+from thumbprint.stores import Conclusion, DataLostError, Key, Pace, _sqlite_file
 from thumbprint.stores import sqlite as sqlite_module
 from thumbprint.stores._sqlite_file import SqliteFile, fetch, fetch_value
 from thumbprint.stores.sqlite import COUNT_EVERY, MIGRATIONS, PURGE_EVERY, SORTED_AT_ONCE, SqliteStore
@@ -362,7 +362,7 @@ def test_a_missing_folder_is_named_and_may_be_made_later(open_store, tmp_path):
 
     assert refusal_of(store).startswith(f"there is no folder {str(tmp_path / 'missing')!r}; make it, or give another")
     (tmp_path / "missing").mkdir()
-    assert store.put([item()]) is True
+    assert store.put([item()])
 
 
 def test_a_folder_is_no_store(open_store, tmp_path):
@@ -427,7 +427,7 @@ def test_a_full_disk_is_told_and_what_was_put_before_is_kept(store):
     with pytest.raises(StoreError, match=r"the disk is full; make room \(SQLite says: database or disk is full\)"):
         store.put([item(str(number)) for number in range(1_000)])
     assert queued(store) == 1
-    assert store.put([item("b")]) is True
+    assert store.put([item("b")])
 
 
 def test_a_store_that_another_process_keeps_locked_is_told_and_used_when_it_is_free(open_store, path, impatient):
@@ -437,7 +437,7 @@ def test_a_store_that_another_process_keeps_locked_is_told_and_used_when_it_is_f
         other.execute("BEGIN IMMEDIATE")
         assert refusal_of(store).startswith("another process has kept it locked for 5 s; see what that process does")
 
-    assert store.put([item("b")]) is True
+    assert store.put([item("b")])
 
 
 def test_a_store_at_which_another_thread_is_for_too_long_is_told(store, impatient):
@@ -453,7 +453,7 @@ def test_who_interrupts_its_own_thread_at_the_file_gets_its_work_done_as_part_of
 
     def begin(db):
         with _sqlite_file.transaction(db):
-            assert store.put([item("a", 1), item("a", 2)]) is True
+            assert store.put([item("a", 1), item("a", 2)])
             assert queued(store) == 2
         return store._file.run(lambda inner: inner is db)
 
@@ -506,7 +506,7 @@ def test_who_opens_the_file_while_somebody_else_lays_it_out_waits(open_store, pa
         monkeypatch.setattr(time, "sleep", lambda _: other.execute("ROLLBACK"))
         store = open_store()
 
-        assert store.put([item()]) is True
+        assert store.put([item()])
 
 
 def test_who_waits_for_that_in_vain_is_told(open_store, path, impatient):
@@ -572,6 +572,46 @@ def test_what_was_begun_is_undone_where_it_fails(store, monkeypatch):
             claim(store)
 
     assert len(claim(store)) == 2
+
+
+# --- a file that is deleted
+
+
+def delete(path):
+    for suffix in ("", "-wal", "-shm"):
+        Path(f"{path}{suffix}").unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize("others", [True, False], ids=["and made anew by another", "and not made anew"])
+@pytest.mark.parametrize("is_open", [True, False])
+def test_what_was_in_a_file_that_was_deleted_is_lost_and_what_comes_then_is_in_the_new_one(
+    open_store, path, others, is_open
+):
+    store, other = open_store(), open_store()
+    generation = store.put([item("lost")])
+    if not is_open:
+        store.close()
+    delete(path)
+    if others:
+        other.put([item("another")])
+
+    with pytest.raises(DataLostError, match=f"{path}' was deleted or replaced"):
+        store.fates(["lost-0"], generation)
+    newer = store.put([item("kept")])
+    store.close()
+    assert store.fates(["lost-0", "kept-0"], newer) == {"kept-0": ("queued", item("kept"))}
+    assert queued(other) == 1 + others
+    assert newer == other.put([item("last")])
+
+
+def test_a_file_that_is_deleted_in_the_middle_of_a_change_is_worked_with_until_that_is_done(store, path):
+    def delete_and_put(db):
+        delete(path)
+        return store.put([item("a")])
+
+    generation = store._file.run(delete_and_put)
+    with pytest.raises(DataLostError):
+        store.fates(["a-0"], generation)
 
 
 # --- the layout
@@ -678,7 +718,7 @@ def test_the_file_is_closed_while_a_fork_is_on_and_used_again_after_it(store):
     finally:
         _sqlite_file._after_fork_in_parent()
 
-    assert store.put([item("b")]) is True
+    assert store.put([item("b")])
 
 
 def test_a_child_has_locks_of_its_own(store):
@@ -686,7 +726,7 @@ def test_a_child_has_locks_of_its_own(store):
     _sqlite_file._before_fork()
     _sqlite_file._after_fork_in_child()
 
-    assert store.put([item("b")]) is True
+    assert store.put([item("b")])
     assert queued(store) == 2
 
 
@@ -703,7 +743,7 @@ def test_a_fork_waits_no_longer_than_a_few_seconds_for_who_is_at_the_file(store,
         _sqlite_file._after_fork_in_child()
 
     assert connection in _sqlite_file._abandoned
-    assert store.put([item("b")]) is True
+    assert store.put([item("b")])
     assert fetch_value(connection, "SELECT 1") == 1
     _sqlite_file._abandoned.remove(connection)
     connection.close()
@@ -830,7 +870,9 @@ def test_an_item_that_is_put_again_while_it_is_concluded_does_not_come_back(stor
 
 def test_several_processes_fill_an_outbox_to_little_more_than_fits(open_store):
     stores = [open_store(max_items=100) for _ in range(3)]
-    taken = sum(store.put([item(f"{index}", number)]) for number in range(150) for index, store in enumerate(stores))
+    taken = sum(
+        bool(store.put([item(f"{index}", number)])) for number in range(150) for index, store in enumerate(stores)
+    )
 
     assert 100 <= taken <= 100 + 2 * 100
     assert queued(stores[0]) == taken

@@ -4,6 +4,7 @@ Every key begins with the prefix in braces, a hash tag: in a cluster all of them
 touch several. BACKEND and ENTRY tell a log entry, ID an item, a dead letter or what a reference is kept under.
 
     {thumbprint}:layout                 string   the number of this layout
+    {thumbprint}:generation             string   a random name, made by the first put: it is lost with the data
     {thumbprint}:calls:KIND:ID          list     the calls of a reference, as JSON; expires
 
     {thumbprint}:items                  hash     ID → turn and JSON of an item that waits or is leased
@@ -136,21 +137,23 @@ end
 
 RECALL: Final = Script("return redis.call('LRANGE', base .. 'calls:' .. ARGV[1], 0, -1)")
 
-# Takes all the items that are not there yet, or where that would be too many, none and returns 0.
+# Takes all the items that are not there yet and returns the generation, which is made where it is missing. Where that
+# would be too many, takes none and returns false.
 PUT: Final = Script("""
 local fresh, seen = {}, {}
-for i = 2, #ARGV, 5 do
+for i = 3, #ARGV, 5 do
   local id = ARGV[i + 2]
   if not seen[id] and redis.call('HEXISTS', items, id) + redis.call('HEXISTS', letters, id) == 0 then
     table.insert(fresh, i)
     seen[id] = true
   end
 end
-if #fresh > 0 and redis.call('HLEN', items) + #fresh > tonumber(ARGV[1]) then return 0 end
+if #fresh > 0 and redis.call('HLEN', items) + #fresh > tonumber(ARGV[1]) then return false end
 for _, i in ipairs(fresh) do
   append(ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], next_turn() .. ARGV[i + 4])
 end
-return 1
+redis.call('SETNX', base .. 'generation', ARGV[2])
+return redis.call('GET', base .. 'generation')
 """)
 
 # Lets what is due by now join the end of the stream; takes over what consumers hold whose lease has ended; reads the
@@ -297,10 +300,12 @@ end
 redis.call('PEXPIRE', bucket, ARGV[3])
 """)
 
-# Returns in turn the id, where it is and the item, of those that are there.
+# Returns in turn the id, where it is and the item, of those that are there; false where the generation is another.
 FATES: Final = Script("""
+if ARGV[1] ~= '' and redis.call('GET', base .. 'generation') ~= ARGV[1] then return false end
 local found = {}
-for _, id in ipairs(ARGV) do
+for i = 2, #ARGV do
+  local id = ARGV[i]
   local item, letter = redis.call('HGET', items, id), redis.call('HGET', letters, id)
   if item or letter then
     table.insert(found, id)

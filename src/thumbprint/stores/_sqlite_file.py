@@ -53,13 +53,21 @@ class SqliteFile:
     It is opened when it is first used, and made where it is missing, but not its folder. `migrations` are the versions
     of its layout, which are counted in `user_version`: a tuple of statements makes each of the one before.
 
+    Where it was deleted or another has taken its place, the file at the path is used from then on. `generation` is a
+    query for the name by which one is told from the other; the attribute is its answer, for the file that is open.
+
     It is closed before a fork, and each side opens its own connection: SQLite's locks belong to the process that made
     them, and a child that inherits SQLite's notes of them would believe that it holds them too.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, migrations: Sequence[Sequence[str]]) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], *, migrations: Sequence[Sequence[str]], generation: str = "SELECT ''"
+    ) -> None:
         self.path = Path(path).absolute()  # now: a daemon changes its folder before it first uses the store
+        self.generation = ""
         self._migrations = migrations
+        self._ask_generation = generation
+        self._inode: tuple[int, int] | None = None  # of the file that is open
         self._connection: sqlite3.Connection | None = None
         self._lock = threading.RLock()
         self._working = False
@@ -84,6 +92,8 @@ class SqliteFile:
         interrupted = self._working
         try:
             self._working = True
+            if not interrupted and self._inode != _inode_of(self.path):
+                self._disconnect()
             return work(self._connection or self._connect())
         except BaseException as error:
             if not interrupted:
@@ -152,6 +162,8 @@ class SqliteFile:
         self._layout(db)
         self._write_ahead(db)
         self._migrate(db)
+        self.generation = fetch_value(db, self._ask_generation)
+        self._inode = _inode_of(self.path)
         return db
 
     def _disconnect(self) -> None:
@@ -233,6 +245,15 @@ def _after_fork_in_child() -> None:
 
 if hasattr(os, "register_at_fork"):  # pragma: no branch - not on Windows, where nothing forks
     os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
+
+
+def _inode_of(path: Path) -> tuple[int, int] | None:
+    """Return what tells a file from all others while somebody has it open; None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 @contextlib.contextmanager

@@ -176,7 +176,11 @@ class MemoryStore:
         with self._lock:
             self._holds[bucket] = max(until, self._holds.get(bucket, 0.0)) if until else 0.0
 
-    def fates(self, ids: Sequence[str]) -> Mapping[str, tuple[Literal["queued", "failed"], Item]]:
+    def fates(
+        self,
+        ids: Sequence[str],
+        generation: str | None = None,  # noqa: ARG002 - what is lost is lost with who asks
+    ) -> Mapping[str, tuple[Literal["queued", "failed"], Item]]:
         """Return item id → how it stands; those that are not there were settled."""
         with self._sorted():
             fates: dict[str, tuple[Literal["queued", "failed"], Item]] = {}

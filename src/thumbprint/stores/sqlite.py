@@ -9,7 +9,8 @@ stays as long as its lease, even where an earlier holder has settled all the ite
 Dead letters move to `dead`, which keeps their places, so that one that is revived is where it was.
 
 `calls` has one row for each key of a captured call, the oldest first, and `buckets` the pace of each credential. All
-values are JSON, and nothing in them is secret.
+values are JSON, and nothing in them is secret. `generation` has one random name, by which a file that was deleted and
+made anew is told from the one that took an item.
 
 The file is in WAL mode with synchronous=NORMAL: what was committed survives the death of the process (a loss of power
 may cost the last moments, never the file). Each process has one connection, and a lock that its threads take in turn:
@@ -26,7 +27,7 @@ from .._model import Finding
 from ..errors import StoreError
 from ._findings import outbox_findings
 from ._json import call_from_json, call_to_json, item_from_json, item_to_json
-from ._protocol import Claim, Conclusion, Depth, Key, entry_of
+from ._protocol import Claim, Conclusion, DataLostError, Depth, Key, entry_of
 from ._sqlite_file import SqliteFile, fetch, fetch_value, insert, transaction
 
 if TYPE_CHECKING:
@@ -77,7 +78,13 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         "CREATE INDEX calls_by_key ON calls (key)",
         "CREATE TABLE buckets (name TEXT PRIMARY KEY, tokens REAL, counted_at REAL, held_until REAL) WITHOUT ROWID",
     ),
+    (
+        "CREATE TABLE generation (name TEXT NOT NULL)",
+        "INSERT INTO generation (name) VALUES (lower(hex(randomblob(8))))",
+    ),
 )
+
+GENERATION: Final = "SELECT name FROM generation"
 
 APPEND: Final = "INSERT INTO inbox (id, backend, entry, created_at, item) VALUES (?, ?, ?, ?, ?)"
 COUNT: Final = "SELECT count(*) FROM outbox"
@@ -166,7 +173,7 @@ class SqliteStore:
         max_items: int = MAX_ITEMS,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._file = SqliteFile(path, migrations=MIGRATIONS)
+        self._file = SqliteFile(path, migrations=MIGRATIONS, generation=GENERATION)
         self._reference_ttl = reference_ttl
         self._max_items = max_items
         self._clock = clock
@@ -195,10 +202,11 @@ class SqliteStore:
             lambda db: tuple(call_from_json(text) for (text,) in reversed(fetch(db, RECALL, *wanted)))
         )
 
-    def put(self, items: Sequence[Item]) -> bool:
+    def put(self, items: Sequence[Item]) -> bool | str:
         """Take all the items into the outbox, due at once; take none and return False where it is full.
 
-        What was put survives the death of the process from here on.
+        Else returns the generation of the file, which is another in one that was made anew. What was put survives the
+        death of the process from here on.
         """
         rows = [_item_to_row(item) for item in items]
         return not rows or self._file.run(lambda db: self._put(db, rows))
@@ -227,9 +235,17 @@ class SqliteStore:
         """Let nobody take from the bucket before `until`; never shortens a longer hold. 0 lifts it."""
         self._file.run(lambda db: _hold(db, bucket, until))
 
-    def fates(self, ids: Sequence[str]) -> Mapping[str, tuple[Literal["queued", "failed"], Item]]:
-        """Return item id → how it stands, with the item as it is kept; those that are not there were settled."""
-        return self._look(lambda db: _fates(db, ids))
+    def fates(
+        self, ids: Sequence[str], generation: str | None = None
+    ) -> Mapping[str, tuple[Literal["queued", "failed"], Item]]:
+        """Return item id → how it stands, with the item as it is kept; those that are not there were settled.
+
+        With the generation that took them, as `put` returned it, raises DataLostError where that is gone.
+        """
+        fates, current = self._look(lambda db: (_fates(db, ids), self._file.generation))
+        if generation not in {None, current}:
+            raise DataLostError(f"the store {str(self._file.path)!r} was deleted or replaced: see who did that")
+        return fates
 
     def depths(self) -> list[Depth]:
         """Return how much there is of each backend's, by name."""
@@ -278,12 +294,12 @@ class SqliteStore:
 
         return self._file.run(sort_and_work)
 
-    def _put(self, db: sqlite3.Connection, rows: Sequence[_Row]) -> bool:
+    def _put(self, db: sqlite3.Connection, rows: Sequence[_Row]) -> bool | str:
         if len(rows) > self._room and not self._make_room(db, rows):
             return False
         self._room -= len(rows)
         insert(db, APPEND, rows)
-        return True
+        return self._file.generation
 
     def _make_room(self, db: sqlite3.Connection, rows: Sequence[_Row]) -> bool:
         """Count what is waiting, which would take too long for each put. Nor may the inbox grow without end."""
