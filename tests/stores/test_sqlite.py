@@ -577,6 +577,11 @@ def test_what_was_begun_is_undone_where_it_fails(store, monkeypatch):
 # --- a file that is deleted
 
 
+@pytest.fixture
+def attentive(monkeypatch):
+    monkeypatch.setattr(_sqlite_file, "LOOK_EVERY", 0.0)
+
+
 def delete(path):
     for suffix in ("", "-wal", "-shm"):
         Path(f"{path}{suffix}").unlink(missing_ok=True)
@@ -585,7 +590,7 @@ def delete(path):
 @pytest.mark.parametrize("others", [True, False], ids=["and made anew by another", "and not made anew"])
 @pytest.mark.parametrize("is_open", [True, False])
 def test_what_was_in_a_file_that_was_deleted_is_lost_and_what_comes_then_is_in_the_new_one(
-    open_store, path, others, is_open
+    open_store, path, others, is_open, attentive
 ):
     store, other = open_store(), open_store()
     generation = store.put([item("lost")])
@@ -604,7 +609,7 @@ def test_what_was_in_a_file_that_was_deleted_is_lost_and_what_comes_then_is_in_t
     assert newer == other.put([item("last")])
 
 
-def test_a_file_that_is_deleted_in_the_middle_of_a_change_is_worked_with_until_that_is_done(store, path):
+def test_a_file_that_is_deleted_in_the_middle_of_a_change_is_worked_with_until_that_is_done(store, path, attentive):
     def delete_and_put(db):
         delete(path)
         return store.put([item("a")])

@@ -26,6 +26,7 @@ T = TypeVar("T")
 PATIENCE: Final = 5.0  # seconds to wait for another thread, and for another process
 CLOSE_PATIENCE: Final = 0.1  # seconds: nothing is lost by a connection that stays open
 RETRY_EVERY: Final = 0.01  # seconds
+LOOK_EVERY: Final = 1.0  # seconds between two looks whether the file is still there: each costs as much as a query
 
 APPLICATION_ID: Final = 0x7468756D  # "thum", in the header of the file: it is ours
 # In one statement: between two, another process may lay the file out.
@@ -53,7 +54,7 @@ class SqliteFile:
     It is opened when it is first used, and made where it is missing, but not its folder. `migrations` are the versions
     of its layout, which are counted in `user_version`: a tuple of statements makes each of the one before.
 
-    Where it was deleted or another has taken its place, the file at the path is used from then on. `generation` is a
+    Where it was deleted or another has taken its place, the one at the path is used soon after. `generation` is a
     query for the name by which one is told from the other; the attribute is its answer, for the file that is open.
 
     It is closed before a fork, and each side opens its own connection: SQLite's locks belong to the process that made
@@ -68,6 +69,7 @@ class SqliteFile:
         self._migrations = migrations
         self._ask_generation = generation
         self._inode: tuple[int, int] | None = None  # of the file that is open
+        self._looked_at = 0.0
         self._connection: sqlite3.Connection | None = None
         self._lock = threading.RLock()
         self._working = False
@@ -92,8 +94,8 @@ class SqliteFile:
         interrupted = self._working
         try:
             self._working = True
-            if not interrupted and self._inode != _inode_of(self.path):
-                self._disconnect()
+            if not interrupted and time.monotonic() > self._looked_at + LOOK_EVERY:
+                self._look()
             return work(self._connection or self._connect())
         except BaseException as error:
             if not interrupted:
@@ -165,6 +167,12 @@ class SqliteFile:
         self.generation = fetch_value(db, self._ask_generation)
         self._inode = _inode_of(self.path)
         return db
+
+    def _look(self) -> None:
+        """Let go of a file that is not at the path any more."""
+        if self._inode != _inode_of(self.path):
+            self._disconnect()
+        self._looked_at = time.monotonic()
 
     def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
