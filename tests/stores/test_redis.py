@@ -630,7 +630,9 @@ class Model:
 
     def do_revive(self):
         assert self.store.revive() == len(self.dead)
-        self.append(sorted(self.dead, key=lambda letter: letter.created_at))
+        self.append(self.dead)
+        for names in self.queues.values():
+            names.sort(key=lambda name: int(name.rpartition("-")[2]))  # each where it was
         self.dead = []
 
     def do_purge(self):

@@ -563,6 +563,27 @@ def test_some_dead_letters_may_be_revived(store):
     assert store.revive([]) == 0
 
 
+def test_a_revived_item_takes_its_old_place_among_those_of_its_entry(store):
+    items = [item(number=number, created_at=float(number)) for number in range(5)]
+    store.put(items)
+    claimed = claim_one(store)
+    dead, waiting = (items[0], items[2], items[4]), (items[1], items[3])
+    store.conclude(claimed, Conclusion(buried=dead, waiting=waiting))
+
+    assert store.revive([dead[1].id, dead[2].id, dead[0].id]) == 3
+    assert claim_one(store).items == tuple(items)
+
+
+def test_what_is_on_its_way_may_be_settled_after_an_earlier_item_is_revived(store):
+    bury(store, item(number=1, created_at=1.0))
+    store.put([item(number=2, created_at=2.0), item(number=3, created_at=3.0)])
+    claimed = claim_one(store)
+    store.revive()
+    store.conclude(claimed, Conclusion(settled=claimed.items[:1], waiting=claimed.items[1:]))
+
+    assert [one.id for one in claim_one(store).items] == ["e-1", "e-3"]
+
+
 def test_a_revived_item_waits_for_the_lease_on_its_entry(store):
     bury(store, item(number=1))
     store.put([item(number=2)])

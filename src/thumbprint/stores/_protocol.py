@@ -141,7 +141,11 @@ class Store(Protocol):
         ...
 
     def revive(self, ids: Sequence[str] | None = None) -> int:
-        """Put dead letters back into the outbox, due at once, with no attempts; all or these. Return how many."""
+        """Put dead letters back into the outbox, due at once, with no attempts; all or these. Return how many.
+
+        Each takes the place among its entry's items that it had. What has been settled meanwhile is not kept: later
+        feedback for the entry that is delivered already, or on its way, is then followed by the earlier.
+        """
         ...
 
     def purge(self, ids: Sequence[str] | None = None, *, dead: bool = True) -> int:

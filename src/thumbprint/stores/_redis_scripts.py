@@ -43,7 +43,7 @@ _LAYOUT: Final = "1"
 #   next_turn counts the items
 #   enter     makes an entry due: the last message of the stream
 #   leave     takes an entry out of whichever state it is in
-#   append    adds an item to the end of its entry's queue; an entry that is in no state becomes due
+#   append    adds an item to the end of its entry's queue, or before another; an entry that is in no state becomes due
 #   settle    takes an item out of the outbox and returns its turn, or false where it is not there; an entry that has no
 #             other leaves, unless it is leased: what is put now must not overtake what is on its way
 #   exhume    takes an item out of the dead letters and returns its value, or false
@@ -87,11 +87,15 @@ local function leave(backend, entry)
   redis.call('ZREM', key('later', backend), entry)
 end
 
-local function append(backend, entry, id, created_at, value)
+local function append(backend, entry, id, created_at, value, before)
   redis.call('HSET', items, id, value)
   redis.call('ZADD', key('waiting', backend), created_at, turn_of(value) .. id)
   redis.call('SADD', base .. 'backends', backend)
-  if redis.call('RPUSH', queue(backend, entry), id) == 1 and not place_of(backend, entry) then enter(backend, entry) end
+  if before then
+    redis.call('LINSERT', queue(backend, entry), 'BEFORE', before, id)
+  elseif redis.call('RPUSH', queue(backend, entry), id) == 1 and not place_of(backend, entry) then
+    enter(backend, entry)
+  end
 end
 
 local function settle(backend, entry, id)
@@ -352,14 +356,22 @@ end
 return found
 """)
 
-# Moves those that are still dead letters to the end of their entries' queues.
+# Moves those that are still dead letters to where they were in their entries' queues: most often that is the end.
 REVIVE: Final = Script("""
+local function first_after(turn, backend, entry)
+  local last = redis.call('LINDEX', queue(backend, entry), -1)
+  if not last or redis.call('HGET', items, last) < turn then return end
+  for _, id in ipairs(redis.call('LRANGE', queue(backend, entry), 0, -1)) do
+    if redis.call('HGET', items, id) > turn then return id end
+  end
+end
 local revived = 0
 for i = 1, #ARGV, 5 do
   local backend, entry, id, created_at, json = unpack(ARGV, i, i + 4)
   local value = exhume(backend, id)
   if value then
-    append(backend, entry, id, created_at, turn_of(value) .. json)
+    local turn = turn_of(value)
+    append(backend, entry, id, created_at, turn .. json, first_after(turn, backend, entry))
     revived = revived + 1
   end
 end

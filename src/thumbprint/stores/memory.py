@@ -211,11 +211,15 @@ class MemoryStore:
             return heapq.nsmallest(most, items, key=lambda item: item.created_at)
 
     def revive(self, ids: Sequence[str] | None = None) -> int:
-        """Put dead letters back into the outbox, due at once, with no attempts; all or these. Return how many."""
+        """Put dead letters back into the outbox, due at once, with no attempts; all or these. Return how many.
+
+        Each takes its place among its entry's items by the time when it was made.
+        """
         with self._sorted():
             found = [self._dead.pop(name) for name in list(self._dead if ids is None else ids) if name in self._dead]
             for item in found:
-                self._append(item._replace(attempts=0, reason=None))
+                queue = self._append(item._replace(attempts=0, reason=None))
+                queue.items.sort(key=lambda each: each.created_at)
             return len(found)
 
     def purge(self, ids: Sequence[str] | None = None, *, dead: bool = True) -> int:
@@ -252,7 +256,7 @@ class MemoryStore:
                         self._append(item)
             yield
 
-    def _append(self, item: Item) -> None:
+    def _append(self, item: Item) -> _Queue:
         backend, entry = item.ref.backend, entry_of(item)
         queues = self._queues.setdefault(backend, {})
         queue = queues.get(entry)
@@ -261,6 +265,7 @@ class MemoryStore:
             self._place(backend, entry, queue, 0.0)
         queue.items.append(item)
         self._queued[item.id] = item
+        return queue
 
     def _place(self, backend: str, entry: str, queue: _Queue, due_at: float) -> None:
         queue.due_at = due_at

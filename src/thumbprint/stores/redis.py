@@ -159,7 +159,10 @@ class RedisStore:
         return [self._item(value) for value in self._run(scripts.LISTED, _kind(dead=dead), most)] if most > 0 else []
 
     def revive(self, ids: Sequence[str] | None = None) -> int:
-        """Put dead letters back into the outbox, due at once, with no attempts; all or these. Return how many."""
+        """Put dead letters back into the outbox, due at once, with no attempts; all or these. Return how many.
+
+        Each takes the place among its entry's items that it had.
+        """
         revived = 0
         for items in self._chosen(ids, dead=True, newest_first=False):
             fresh = [item._replace(attempts=0, reason=None) for item in items]
