@@ -961,6 +961,139 @@ class Interrupted:
         return result
 
 
+class Failing:
+    """A connection that raises before or after its n-th statement."""
+
+    def __init__(self, connection, n, error, *, after):
+        self._connection = connection
+        self._left = n
+        self._error = error
+        self._after = after
+        self.done = False
+
+    def __getattr__(self, name):
+        return getattr(self._connection, name)
+
+    def execute(self, *arguments):
+        return self._do(self._connection.execute, arguments)
+
+    def executemany(self, *arguments):
+        return self._do(self._connection.executemany, arguments)
+
+    def _do(self, method, arguments):
+        self._left -= 1
+        if self._left == 0:
+            self.done = True
+            if self._after:
+                method(*arguments)
+            raise self._error
+        return method(*arguments)
+
+
+SCOPE = Key("scope", "s")
+OPERATIONS = {
+    "put": lambda store, _: store.put([item("new")]),
+    "put several": lambda store, _: store.put([item("new"), item("waiting", 8), item("dead")]),
+    "put and count": lambda store, _: [setattr(store, "_room", 0), store.put([item("new"), item("newer")])],
+    "claim": lambda store, _: claim(store),
+    "conclude": lambda store, claimed: store.conclude(
+        claimed, Conclusion(settled=claimed.items[:1], buried=claimed.items[1:2], waiting=claimed.items[2:])
+    ),
+    "take": lambda store, _: store.take("bucket", PACE, now=NOW),
+    "hold": lambda store, _: store.hold("bucket", until=NOW + 9),
+    "remember": lambda store, _: store.remember([SCOPE, Key("trace", "t")], call("2")),
+    "revive": lambda store, _: store.revive(),
+    "purge": lambda store, _: store.purge(),
+    "purge waiting": lambda store, _: store.purge(dead=False),
+    "fates": lambda store, _: store.fates(["waiting-0"]),
+}
+
+
+def fill(store):
+    """Have something of everything, sorted and unsorted; return a claim that is leased."""
+    store.remember([SCOPE], call("1"))
+    store.put([item("dead"), item("dead", 1)])
+    [dead] = claim(store)
+    store.conclude(dead, Conclusion(buried=dead.items))
+    store.put([item("leased", number) for number in range(3)])
+    [leased] = claim(store)
+    store.take("bucket", PACE, now=NOW)
+    store.fates([])
+    store.put([item("waiting"), item("leased", 9)])
+    return leased
+
+
+def state(store):
+    """Return all that can be told of the store, without the names of leases."""
+    return (
+        store.listed(dead=False, most=99),
+        store.listed(dead=True, most=99),
+        [one.refs for one in store.recall(SCOPE)] + [one.refs for one in store.recall(Key("trace", "t"))],
+        store._file.run(lambda db: fetch(db, "SELECT backend, entry, due_at > 1e9, token NOT NULL FROM entries")),
+        store._file.run(lambda db: fetch(db, "SELECT * FROM buckets")),
+    )
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, MemoryError, sqlite3.OperationalError])
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_what_fails_at_any_statement_is_done_whole_or_not_at_all(tmp_path, open_store, operation, after, error):
+    """The connection is another's from there on: what it sees lasts, and it does not have to wait for a lock."""
+    work = OPERATIONS[operation]
+    path, n, done = tmp_path / "store.db", 0, True
+    claimed = fill(store := open_store(path))
+    store.close()
+    before = state(open_store(copy_of(path, "before.db")))
+    work(whole := open_store(copy_of(path, "whole.db")), claimed)
+    allowed = (before, state(whole))
+    while done:
+        n += 1
+        failed, other = (open_store(copy_of(path, f"{n}.db")) for _ in range(2))
+        failed.open()
+        failing = failed._file._connection = Failing(failed._file._connection, n, error, after=after)
+        with contextlib.suppress(error, StoreError):
+            work(failed, claimed)
+        done, failing._left = failing.done, 0
+        failed_state = state(other)
+        assert failed_state in allowed
+        assert not is_locked(failed._file._lock)
+        assert state(failed) == failed_state
+        work(failed, claimed)
+        other.close()
+        failed.close()
+    assert n > 1
+
+
+def copy_of(path, name):
+    return shutil.copy(path, path.with_name(name))
+
+
+def test_an_interrupt_just_after_the_lock_was_acquired_leaves_it_free(store):
+    class Interrupting:
+        def acquire(self, timeout):
+            lock.acquire(timeout=timeout)
+            raise KeyboardInterrupt
+
+        def release(self):
+            lock.release()
+
+    lock = store._file._lock
+    store._file._lock = Interrupting()
+    with pytest.raises(KeyboardInterrupt):
+        store.put([item()])
+    store._file._lock = lock
+
+    assert not is_locked(lock)
+
+
+def test_a_transaction_that_was_left_open_takes_nothing_with_it(store, open_store):
+    connection_of(store).execute("BEGIN")
+    store.put([item()])
+
+    assert queued(open_store()) == 1
+
+
 @pytest.mark.parametrize("n", range(1, 13))
 def test_what_is_put_between_any_two_statements_of_another_put_is_kept(open_store, n):
     """Both look how much room there is, so both sort the inbox, the inner one in the middle of the outer one."""

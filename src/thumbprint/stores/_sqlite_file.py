@@ -72,7 +72,7 @@ class SqliteFile:
         self._looked_at = 0.0
         self._connection: sqlite3.Connection | None = None
         self._lock = threading.RLock()
-        self._working = False
+        self._working: int | None = None  # the thread that is at work
         self._forking: int | None = None  # the thread that has the lock because it forks
         _files.add(self)
 
@@ -90,21 +90,18 @@ class SqliteFile:
         A signal handler or a finalizer may come here in the middle of this thread's own work: what it does becomes part
         of that, and lasts when that does, since SQLite would let it wait for ever for the other.
         """
-        lock = self._acquired()
-        interrupted = self._working
+        if self._working == threading.get_ident():
+            return self._translated(lambda: work(self._connection or self._connect()))
+        lock = self._lock
         try:
-            self._working = True
-            if not interrupted and time.monotonic() > self._looked_at + LOOK_EVERY:
-                self._look()
-            return work(self._connection or self._connect())
-        except BaseException as error:
-            if not interrupted:
-                self._disconnect()
-            self._translate(error)
-            raise
-        finally:
-            self._working = interrupted
-            lock.release()
+            if not lock.acquire(timeout=PATIENCE):
+                raise self._error(f"another thread has been at it for {PATIENCE:g} s; see what keeps the disk so busy")
+            return self._alone(work)
+        finally:  # even where a signal handler has raised between the acquisition and the next line
+            try:  # noqa: SIM105 - suppress() would give signal handlers another chance before the release
+                lock.release()
+            except RuntimeError:  # it was not acquired
+                pass
 
     def missing(self) -> Finding | None:
         """Return what there is to say of a file that is not there yet; None where it is. Makes nothing."""
@@ -143,15 +140,25 @@ class SqliteFile:
         _abandoned.append(self._connection)
         self._connection = None
         self._forking = None
-        self._working = False
+        self._working = None
         self._lock = threading.RLock()
 
-    def _acquired(self) -> threading.RLock:
-        """Return the lock, once it is this thread's."""
-        lock = self._lock
-        if not lock.acquire(timeout=PATIENCE):
-            raise self._error(f"another thread has been at it for {PATIENCE:g} s; see what keeps the disk so busy")
-        return lock
+    def _alone(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        self._working = threading.get_ident()
+        try:
+            return self._translated(lambda: work(self._usable() or self._connect()))
+        except BaseException:
+            self._disconnect()
+            raise
+        finally:
+            self._working = None
+
+    def _translated(self, work: Callable[[], T]) -> T:
+        try:
+            return work()
+        except Exception as error:
+            self._translate(error)
+            raise
 
     def _connect(self) -> sqlite3.Connection:
         import sqlite3  # noqa: PLC0415 - not everybody has a store in a file
@@ -168,11 +175,15 @@ class SqliteFile:
         self._inode = _inode_of(self.path)
         return db
 
-    def _look(self) -> None:
-        """Let go of a file that is not at the path any more."""
-        if self._inode != _inode_of(self.path):
-            self._disconnect()
-        self._looked_at = time.monotonic()
+    def _usable(self) -> sqlite3.Connection | None:
+        """Return the connection that is open, after letting go of one that cannot be used on."""
+        if self._connection is not None and self._connection.in_transaction:
+            self._disconnect()  # left by who was interrupted once more while it let go
+        if time.monotonic() > self._looked_at + LOOK_EVERY:
+            if self._inode != _inode_of(self.path):
+                self._disconnect()
+            self._looked_at = time.monotonic()
+        return self._connection
 
     def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
@@ -211,7 +222,7 @@ class SqliteFile:
             db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             db.execute(f"PRAGMA user_version = {len(self._migrations)}")
 
-    def _translate(self, error: BaseException) -> None:
+    def _translate(self, error: Exception) -> None:
         """Raise StoreError for an error of SQLite's, and for a value in the file that is not as it was written."""
         import sqlite3  # noqa: PLC0415 - as above
 
