@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 
 import pytest
 import redis
@@ -897,6 +897,105 @@ def put_again(store):
         return store.put([item("back")])
     except StoreError:
         return False
+
+
+class Cut:
+    """The connections of this process, which break at the n-th command: before it is sent, or before its answer."""
+
+    def __init__(self, patched, connection, n, error, *, answered, times):
+        self.left = n
+        self.done = False
+        kind, name = type(connection), "send_packed_command"
+        if answered:
+            kind, name = type(connection._parser), "read_response"
+        inner = getattr(kind, name)
+
+        def fail(*args, **options):
+            self.left -= 1
+            if -times < self.left <= 0:
+                self.done = True
+                raise error
+            return inner(*args, **options)
+
+        patched.setattr(kind, name, fail)
+
+
+OPERATIONS = {
+    "put": lambda store, _: store.put([item("new"), item("waiting", 8), item("dead")]),
+    "claim": lambda store, _: claimed(store),
+    "conclude": lambda store, claim: store.conclude(
+        claim, Conclusion(settled=claim.items[:1], buried=claim.items[1:2], waiting=claim.items[2:])
+    ),
+    "take": lambda store, _: store.take("b", Pace(rate=1.0, burst=9.0), now=100.0),
+    "remember": lambda store, _: store.remember([Key("scope", "s"), Key("trace", "t")], call("2")),
+    "revive": lambda store, _: store.revive(),
+    "purge": lambda store, _: store.purge(),
+}
+
+
+def fill_for_cuts(store):
+    """Have what waits, is leased and is dead; return a claim that is leased, and all ids."""
+    store.put([item("dead", number) for number in range(3)])
+    [dead] = claimed(store)
+    store.conclude(dead, Conclusion(buried=dead.items))
+    store.put([item("leased", number) for number in range(3)])
+    [leased] = claimed(store)
+    store.put([item("waiting")])
+    return leased
+
+
+def kept(store):
+    """Return the ids that wait and those that are dead, each as often as it is there, in order."""
+    return [[each.id for each in store.listed(dead=dead, most=99)] for dead in (False, True)]
+
+
+@pytest.mark.parametrize("times", [1, 2])  # a command is sent once more
+@pytest.mark.parametrize("answered", [False, True], ids=["before it is sent", "before its answer"])
+@pytest.mark.parametrize("error", [redis.ConnectionError, redis.TimeoutError, KeyboardInterrupt, MemoryError])
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_a_connection_that_dies_at_any_command_costs_nothing_that_was_taken(  # noqa: PLR0917 - all of them
+    redis_servers, monkeypatch, operation, error, answered, times
+):
+    monkeypatch.setattr(redis_module, "PAGE", 2)
+    monkeypatch.setattr(_redis_server, "REST", 0)
+    work, url = OPERATIONS[operation], redis_servers.newest.url
+    n, done = 0, True
+    while done:
+        n += 1
+        store, other = (RedisStore(url, prefix=prefix) for prefix in [secrets.token_hex(8)] * 2)
+        claim, before = fill_for_cuts(store), kept(store)
+        with monkeypatch.context() as patched:
+            connection = store._server._open().client.connection_pool.pool.queue[-1]
+            cut = Cut(patched, connection, n, error, answered=answered, times=times)
+            with suppress(error, StoreError):
+                work(store, claim)
+            done = cut.done
+        after = kept(other)
+        work(store, claim)
+        assert settle_all(store) == kept_in(operation, before)
+        assert len(after[0] + after[1]) == len({*after[0], *after[1]})
+        assert store.depths() == []
+        store.close()
+        other.close()
+    assert n > 1
+
+
+def kept_in(operation, before):
+    """Return what is there when the operation was done at last, whatever went before."""
+    waiting, dead = before
+    new = {"put": ["new-0", "waiting-8"]}.get(operation, [])
+    gone = {"conclude": ["leased-0"], "purge": dead}.get(operation, [])
+    return sorted(({*waiting, *dead, *new}) - {*gone})
+
+
+def settle_all(store):
+    """Return all ids that are given out, those of dead letters and of leases that have ended among them."""
+    store.revive()
+    claims = [*claimed(store, now=10_000.0), *claimed(store, now=10_000.0)]
+    for claim in claims:
+        settle(store, claim)
+    assert all(ids(claim) == sorted(ids(claim)) for claim in claims)
+    return sorted(name for claim in claims for name in ids(claim))
 
 
 def test_a_server_that_is_not_there_at_the_start_is_used_when_it_is(own_server):
