@@ -23,7 +23,8 @@ from thumbprint._model import Feedback, Item
 from thumbprint.stores import Conclusion, DataLostError, Key, Pace, _sqlite_file
 from thumbprint.stores import sqlite as sqlite_module
 from thumbprint.stores._sqlite_file import SqliteFile, fetch, fetch_value
-from thumbprint.stores.sqlite import COUNT_EVERY, MIGRATIONS, PURGE_EVERY, SORTED_AT_ONCE, SqliteStore
+from thumbprint.stores._sqlite_statements import MIGRATIONS
+from thumbprint.stores.sqlite import COUNT_EVERY, PURGE_EVERY, SORTED_AT_ONCE, SqliteStore
 
 PATIENCE = 60  # seconds for another process, on a machine that is busy
 NOW = 2_000_000_000.0
