@@ -113,6 +113,16 @@ def test_what_is_dropped_is_counted(emulator, counted):
     assert counted("dropped") == {"braintrust": 2, "cloudflare": 1}
 
 
+def test_what_is_lost_with_the_data_of_a_store_is_counted(emulator, counted, tmp_path):
+    thumbprint.configure(store=f"sqlite:///{tmp_path}/outbox.db", delivery="none")
+    receipt = vote()
+    for file in tmp_path.glob("outbox.db*"):
+        file.unlink()
+
+    assert receipt.wait(20).status == "dropped"
+    assert counted("dropped") == {"braintrust": 1}
+
+
 def test_the_outbox_is_measured_when_somebody_reads(emulator, reader, tmp_path):
     thumbprint.configure(delivery="none", store=f"sqlite:///{tmp_path}/outbox.db")
     vote("a")

@@ -280,11 +280,11 @@ class Thumbprint:
         reason = _CLOSED
         if not self._closed:
             try:
-                if self._settings.store.put(items):
+                if taken := self._settings.store.put(items):
                     for item in items:
                         count("queued", item.ref.backend)
                     if self._settings.store.shared:
-                        self._tracker.stored(items)
+                        self._tracker.stored(items, taken if isinstance(taken, str) else None)
                     return True
                 reason = "the outbox is full"
             except StoreError as error:

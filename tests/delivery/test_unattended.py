@@ -82,12 +82,23 @@ def test_receipts_that_nobody_has_take_no_memory(storing):
 def test_a_store_that_cannot_be_read_meanwhile_leaves_them_queued(storing, monkeypatch, caplog):
     receipt = vote(storing)
 
-    def fail(ids):
+    def fail(ids, generation):
         raise thumbprint.StoreError("it is away")
 
     monkeypatch.setattr(storing._settings.store, "fates", fail)
     assert receipt.wait(0.1).status == "queued"
     assert "what became of feedback cannot be seen: it is away" in caplog.text
+
+
+def test_who_waits_is_told_of_a_store_that_has_lost_its_data(storing, tmp_path, caplog):
+    lost = [vote(storing, f"row-{number}") for number in range(2)]
+    for file in tmp_path.glob("outbox.db*"):
+        file.unlink()
+
+    assert [receipt.wait(LONG).status for receipt in lost] == ["dropped", "dropped"]
+    assert "outbox.db' was deleted or replaced" in lost[0].outcomes[0].reason
+    assert vote(storing).wait(0.1).status == "queued"
+    assert caplog.text.count("feedback was dropped") == 1
 
 
 def test_what_the_store_does_not_take_is_dropped_and_not_looked_for(storing, monkeypatch):

@@ -109,6 +109,22 @@ def test_what_waits_in_memory_is_queued(store, inner):
     assert {name: fate for name, (fate, _) in store.fates(["1", "2", "3"]).items()} == {"1": "queued", "2": "queued"}
 
 
+def test_nobody_can_tell_which_generation_will_have_what_waits_in_memory(tmp_path, monkeypatch):
+    def fail(items):
+        raise StoreError("it is away")
+
+    inner = SqliteStore(tmp_path / "outbox.db")
+    store = BufferedStore(inner)
+    generation = store.put([item(1)])
+    with monkeypatch.context() as patched:
+        patched.setattr(inner, "put", fail)
+        assert store.put([item(2)]) is True
+    assert store.fates(["1", "2"], generation).keys() == {"1", "2"}
+    assert store.put([item(3)]) == generation
+    assert list(store.fates(["1", "2"], generation)) == ["1", "2"]
+    store.close()
+
+
 def test_it_is_closed_with_the_store(tmp_path):
     inner = SqliteStore(tmp_path / "outbox.db")
     store = BufferedStore(inner)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import itertools
 import os
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 
 import pytest
 import redis
@@ -23,7 +24,7 @@ from redis_server import Server, binaries, free_port
 from thumbprint import ConfigurationError, LogRef, StoreError
 from thumbprint._call import Call
 from thumbprint._model import Feedback, Item
-from thumbprint.stores import Claim, Conclusion, Depth, Key, Pace, _redis_server
+from thumbprint.stores import Claim, Conclusion, DataLostError, Depth, Key, Pace, _redis_server
 from thumbprint.stores import redis as redis_module
 from thumbprint.stores._protocol import entry_of
 from thumbprint.stores._redis_server import findings_of
@@ -138,7 +139,7 @@ def test_all_keys_are_under_the_prefix_and_in_one_slot_of_a_cluster(store, raw, 
     keys = list(raw.scan_iter(f"*{prefix}*", count=1000))
     kinds = {key.removeprefix(f"{{{prefix}}}:").split(":")[0] for key in keys}
     assert kinds == {
-        *("layout", "calls", "items", "queue", "waiting", "letters", "dead", "backends", "turn"),
+        *("layout", "generation", "calls", "items", "queue", "waiting", "letters", "dead", "backends", "turn"),
         *("due", "later", "leases", "places", "bucket"),
     }
     assert len({key_slot(key.encode()) for key in keys}) == 1
@@ -163,7 +164,7 @@ def test_what_is_settled_leaves_nothing_behind_but_its_counters(store, raw, pref
         settle(store, claim)
 
     kinds = {key.removeprefix(f"{{{prefix}}}:") for key in raw.scan_iter(f"{{{prefix}}}*", count=1000)}
-    assert kinds == {"layout", "backends", "turn", "due:cloudflare"}
+    assert kinds == {"layout", "generation", "backends", "turn", "due:cloudflare"}
     assert raw.xlen(f"{{{prefix}}}:due:cloudflare") == 0
 
 
@@ -630,7 +631,9 @@ class Model:
 
     def do_revive(self):
         assert self.store.revive() == len(self.dead)
-        self.append(sorted(self.dead, key=lambda letter: letter.created_at))
+        self.append(self.dead)
+        for names in self.queues.values():
+            names.sort(key=lambda name: int(name.rpartition("-")[2]))  # each where it was
         self.dead = []
 
     def do_purge(self):
@@ -897,6 +900,105 @@ def put_again(store):
         return False
 
 
+class Cut:
+    """The connections of this process, which break at the n-th command: before it is sent, or before its answer."""
+
+    def __init__(self, patched, connection, n, error, *, answered, times):
+        self.left = n
+        self.done = False
+        kind, name = type(connection), "send_packed_command"
+        if answered:
+            kind, name = type(connection._parser), "read_response"
+        inner = getattr(kind, name)
+
+        def fail(*args, **options):
+            self.left -= 1
+            if -times < self.left <= 0:
+                self.done = True
+                raise error
+            return inner(*args, **options)
+
+        patched.setattr(kind, name, fail)
+
+
+OPERATIONS = {
+    "put": lambda store, _: store.put([item("new"), item("waiting", 8), item("dead")]),
+    "claim": lambda store, _: claimed(store),
+    "conclude": lambda store, claim: store.conclude(
+        [(claim, Conclusion(settled=claim.items[:1], buried=claim.items[1:2], waiting=claim.items[2:]))]
+    ),
+    "take": lambda store, _: store.take("b", Pace(rate=1.0, burst=9.0), now=100.0),
+    "remember": lambda store, _: store.remember([Key("scope", "s"), Key("trace", "t")], call("2")),
+    "revive": lambda store, _: store.revive(),
+    "purge": lambda store, _: store.purge(),
+}
+
+
+def fill_for_cuts(store):
+    """Have what waits, is leased and is dead; return a claim that is leased, and all ids."""
+    store.put([item("dead", number) for number in range(3)])
+    [dead] = claimed(store)
+    store.conclude([(dead, Conclusion(buried=dead.items))])
+    store.put([item("leased", number) for number in range(3)])
+    [leased] = claimed(store)
+    store.put([item("waiting")])
+    return leased
+
+
+def kept(store):
+    """Return the ids that wait and those that are dead, each as often as it is there, in order."""
+    return [[each.id for each in store.listed(dead=dead, most=99)] for dead in (False, True)]
+
+
+@pytest.mark.parametrize("times", [1, 2])  # a command is sent once more
+@pytest.mark.parametrize("answered", [False, True], ids=["before it is sent", "before its answer"])
+@pytest.mark.parametrize("error", [redis.ConnectionError, redis.TimeoutError, KeyboardInterrupt, MemoryError])
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_a_connection_that_dies_at_any_command_costs_nothing_that_was_taken(  # noqa: PLR0917 - all of them
+    redis_servers, monkeypatch, operation, error, answered, times
+):
+    monkeypatch.setattr(redis_module, "PAGE", 2)
+    monkeypatch.setattr(_redis_server, "REST", 0)
+    work, url = OPERATIONS[operation], redis_servers.newest.url
+    n, done = 0, True
+    while done:
+        n += 1
+        store, other = (RedisStore(url, prefix=prefix) for prefix in [secrets.token_hex(8)] * 2)
+        claim, before = fill_for_cuts(store), kept(store)
+        with monkeypatch.context() as patched:
+            connection = store._server._open().client.connection_pool.pool.queue[-1]
+            cut = Cut(patched, connection, n, error, answered=answered, times=times)
+            with suppress(error, StoreError):
+                work(store, claim)
+            done = cut.done
+        after = kept(other)
+        work(store, claim)
+        assert settle_all(store) == kept_in(operation, before)
+        assert len(after[0] + after[1]) == len({*after[0], *after[1]})
+        assert store.depths() == []
+        store.close()
+        other.close()
+    assert n > 1
+
+
+def kept_in(operation, before):
+    """Return what is there when the operation was done at last, whatever went before."""
+    waiting, dead = before
+    new = {"put": ["new-0", "waiting-8"]}.get(operation, [])
+    gone = {"conclude": ["leased-0"], "purge": dead}.get(operation, [])
+    return sorted(({*waiting, *dead, *new}) - {*gone})
+
+
+def settle_all(store):
+    """Return all ids that are given out, those of dead letters and of leases that have ended among them."""
+    store.revive()
+    claims = [*claimed(store, now=10_000.0), *claimed(store, now=10_000.0)]
+    for claim in claims:
+        settle(store, claim)
+    assert all(ids(claim) == sorted(ids(claim)) for claim in claims)
+    return sorted(name for claim in claims for name in ids(claim))
+
+
 def test_a_server_that_is_not_there_at_the_start_is_used_when_it_is(own_server):
     own_server.stop()
     store = RedisStore(own_server.url)
@@ -934,6 +1036,66 @@ def test_a_server_that_was_emptied_is_used_on(own_server):
     assert (claimed(store), store.next_due("cloudflare"), store.depths()) == ([], None, [])
     store.put([item()])
     assert len(claimed(store)) == 1
+    store.close()
+
+
+def flush(server):
+    with redis.Redis(port=server.port) as client:
+        client.flushall()
+
+
+def restart_without_a_file(server):
+    server.kill()
+    for file in server.folder.glob("appendonly*"):
+        shutil.rmtree(file) if file.is_dir() else file.unlink()
+    server.start()
+
+
+def fail_over_to_an_empty_replica(server):
+    with Server(server.name) as empty, redis.Redis(port=server.port) as client:
+        client.replicaof("127.0.0.1", empty.port)
+        eventually(lambda: client.info("replication")["master_link_status"] == "up")
+        client.replicaof("NO", "ONE")
+
+
+@pytest.mark.parametrize("lose", [flush, restart_without_a_file, fail_over_to_an_empty_replica])
+@pytest.mark.parametrize("used", [True, False], ids=["and used since", "and not used since"])
+def test_what_was_in_a_server_that_lost_its_data_is_not_told_to_be_settled(own_server, lose, used):
+    store, other = (RedisStore(own_server.url) for _ in range(2))
+    generation = store.put([item("lost")])
+    assert store.fates(["settled"], generation) == {}
+    lose(own_server)
+    newer = eventually(lambda: put_again(other)) if used else None
+
+    with pytest.raises(DataLostError, match=f"redis://127.0.0.1:{own_server.port}/0 has lost its data"):
+        eventually(lambda: fates_of(store, generation))
+    assert newer in {None, store.put([item("back")])}
+    assert list(store.fates(["lost-0", "back-0"], store.put([item("later")]))) == ["back-0"]
+    store.close()
+    other.close()
+
+
+def fates_of(store, generation):
+    """Ask, unless the server is not there again yet."""
+    try:
+        return store.fates(["lost-0"], generation)
+    except DataLostError:
+        raise
+    except StoreError:
+        return None
+
+
+def test_putting_and_asking_are_one_command_each(own_server):
+    store = RedisStore(own_server.url)
+    generation = store.put([item()])
+    store.fates(["e-0"], generation)
+    with redis.Redis(port=own_server.port) as client:
+        client.config_resetstat()
+        store.fates(["e-0"], store.put([item(number=1)]))
+        calls = {name: told["calls"] for name, told in client.info("commandstats").items()}
+
+    assert calls["cmdstat_evalsha"] == 2
+    assert "cmdstat_eval" not in calls
     store.close()
 
 

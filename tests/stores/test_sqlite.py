@@ -20,10 +20,11 @@ import pytest
 from thumbprint import LogRef, StoreError
 from thumbprint._call import Call
 from thumbprint._model import Feedback, Item
-from thumbprint.stores import Conclusion, Key, Pace, _sqlite_file
+from thumbprint.stores import Conclusion, DataLostError, Key, Pace, _sqlite_file
 from thumbprint.stores import sqlite as sqlite_module
 from thumbprint.stores._sqlite_file import SqliteFile, fetch, fetch_value
-from thumbprint.stores.sqlite import COUNT_EVERY, MIGRATIONS, PURGE_EVERY, SORTED_AT_ONCE, SqliteStore
+from thumbprint.stores._sqlite_statements import MIGRATIONS
+from thumbprint.stores.sqlite import COUNT_EVERY, PURGE_EVERY, SORTED_AT_ONCE, SqliteStore
 
 PATIENCE = 60  # seconds for another process, on a machine that is busy
 NOW = 2_000_000_000.0
@@ -362,7 +363,7 @@ def test_a_missing_folder_is_named_and_may_be_made_later(open_store, tmp_path):
 
     assert refusal_of(store).startswith(f"there is no folder {str(tmp_path / 'missing')!r}; make it, or give another")
     (tmp_path / "missing").mkdir()
-    assert store.put([item()]) is True
+    assert store.put([item()])
 
 
 def test_a_folder_is_no_store(open_store, tmp_path):
@@ -427,7 +428,7 @@ def test_a_full_disk_is_told_and_what_was_put_before_is_kept(store):
     with pytest.raises(StoreError, match=r"the disk is full; make room \(SQLite says: database or disk is full\)"):
         store.put([item(str(number)) for number in range(1_000)])
     assert queued(store) == 1
-    assert store.put([item("b")]) is True
+    assert store.put([item("b")])
 
 
 def test_a_store_that_another_process_keeps_locked_is_told_and_used_when_it_is_free(open_store, path, impatient):
@@ -437,7 +438,7 @@ def test_a_store_that_another_process_keeps_locked_is_told_and_used_when_it_is_f
         other.execute("BEGIN IMMEDIATE")
         assert refusal_of(store).startswith("another process has kept it locked for 5 s; see what that process does")
 
-    assert store.put([item("b")]) is True
+    assert store.put([item("b")])
 
 
 def test_a_store_at_which_another_thread_is_for_too_long_is_told(store, impatient):
@@ -453,7 +454,7 @@ def test_who_interrupts_its_own_thread_at_the_file_gets_its_work_done_as_part_of
 
     def begin(db):
         with _sqlite_file.transaction(db):
-            assert store.put([item("a", 1), item("a", 2)]) is True
+            assert store.put([item("a", 1), item("a", 2)])
             assert queued(store) == 2
         return store._file.run(lambda inner: inner is db)
 
@@ -506,7 +507,7 @@ def test_who_opens_the_file_while_somebody_else_lays_it_out_waits(open_store, pa
         monkeypatch.setattr(time, "sleep", lambda _: other.execute("ROLLBACK"))
         store = open_store()
 
-        assert store.put([item()]) is True
+        assert store.put([item()])
 
 
 def test_who_waits_for_that_in_vain_is_told(open_store, path, impatient):
@@ -594,6 +595,51 @@ def test_what_was_begun_is_undone_where_it_fails(store, monkeypatch):
             claim(store)
 
     assert len(claim(store)) == 2
+
+
+# --- a file that is deleted
+
+
+@pytest.fixture
+def attentive(monkeypatch):
+    monkeypatch.setattr(_sqlite_file, "LOOK_EVERY", 0.0)
+
+
+def delete(path):
+    for suffix in ("", "-wal", "-shm"):
+        Path(f"{path}{suffix}").unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize("others", [True, False], ids=["and made anew by another", "and not made anew"])
+@pytest.mark.parametrize("is_open", [True, False])
+def test_what_was_in_a_file_that_was_deleted_is_lost_and_what_comes_then_is_in_the_new_one(
+    open_store, path, others, is_open, attentive
+):
+    store, other = open_store(), open_store()
+    generation = store.put([item("lost")])
+    if not is_open:
+        store.close()
+    delete(path)
+    if others:
+        other.put([item("another")])
+
+    with pytest.raises(DataLostError, match=f"{path}' was deleted or replaced"):
+        store.fates(["lost-0"], generation)
+    newer = store.put([item("kept")])
+    store.close()
+    assert store.fates(["lost-0", "kept-0"], newer) == {"kept-0": ("queued", item("kept"))}
+    assert queued(other) == 1 + others
+    assert newer == other.put([item("last")])
+
+
+def test_a_file_that_is_deleted_in_the_middle_of_a_change_is_worked_with_until_that_is_done(store, path, attentive):
+    def delete_and_put(db):
+        delete(path)
+        return store.put([item("a")])
+
+    generation = store._file.run(delete_and_put)
+    with pytest.raises(DataLostError):
+        store.fates(["a-0"], generation)
 
 
 # --- the layout
@@ -700,7 +746,7 @@ def test_the_file_is_closed_while_a_fork_is_on_and_used_again_after_it(store):
     finally:
         _sqlite_file._after_fork_in_parent()
 
-    assert store.put([item("b")]) is True
+    assert store.put([item("b")])
 
 
 def test_a_child_has_locks_of_its_own(store):
@@ -708,7 +754,7 @@ def test_a_child_has_locks_of_its_own(store):
     _sqlite_file._before_fork()
     _sqlite_file._after_fork_in_child()
 
-    assert store.put([item("b")]) is True
+    assert store.put([item("b")])
     assert queued(store) == 2
 
 
@@ -725,7 +771,7 @@ def test_a_fork_waits_no_longer_than_a_few_seconds_for_who_is_at_the_file(store,
         _sqlite_file._after_fork_in_child()
 
     assert connection in _sqlite_file._abandoned
-    assert store.put([item("b")]) is True
+    assert store.put([item("b")])
     assert fetch_value(connection, "SELECT 1") == 1
     _sqlite_file._abandoned.remove(connection)
     connection.close()
@@ -852,7 +898,9 @@ def test_an_item_that_is_put_again_while_it_is_concluded_does_not_come_back(stor
 
 def test_several_processes_fill_an_outbox_to_little_more_than_fits(open_store):
     stores = [open_store(max_items=100) for _ in range(3)]
-    taken = sum(store.put([item(f"{index}", number)]) for number in range(150) for index, store in enumerate(stores))
+    taken = sum(
+        bool(store.put([item(f"{index}", number)])) for number in range(150) for index, store in enumerate(stores)
+    )
 
     assert 100 <= taken <= 100 + 2 * 100
     assert queued(stores[0]) == taken
@@ -934,6 +982,139 @@ class Interrupted:
             self.done = True
             self._interrupt()
         return result
+
+
+class Failing:
+    """A connection that raises before or after its n-th statement."""
+
+    def __init__(self, connection, n, error, *, after):
+        self._connection = connection
+        self._left = n
+        self._error = error
+        self._after = after
+        self.done = False
+
+    def __getattr__(self, name):
+        return getattr(self._connection, name)
+
+    def execute(self, *arguments):
+        return self._do(self._connection.execute, arguments)
+
+    def executemany(self, *arguments):
+        return self._do(self._connection.executemany, arguments)
+
+    def _do(self, method, arguments):
+        self._left -= 1
+        if self._left == 0:
+            self.done = True
+            if self._after:
+                method(*arguments)
+            raise self._error
+        return method(*arguments)
+
+
+SCOPE = Key("scope", "s")
+OPERATIONS = {
+    "put": lambda store, _: store.put([item("new")]),
+    "put several": lambda store, _: store.put([item("new"), item("waiting", 8), item("dead")]),
+    "put and count": lambda store, _: [setattr(store, "_room", 0), store.put([item("new"), item("newer")])],
+    "claim": lambda store, _: claim(store),
+    "conclude": lambda store, claimed: store.conclude(
+        [(claimed, Conclusion(settled=claimed.items[:1], buried=claimed.items[1:2], waiting=claimed.items[2:]))]
+    ),
+    "take": lambda store, _: store.take("bucket", PACE, now=NOW),
+    "hold": lambda store, _: store.hold("bucket", until=NOW + 9),
+    "remember": lambda store, _: store.remember([SCOPE, Key("trace", "t")], call("2")),
+    "revive": lambda store, _: store.revive(),
+    "purge": lambda store, _: store.purge(),
+    "purge waiting": lambda store, _: store.purge(dead=False),
+    "fates": lambda store, _: store.fates(["waiting-0"]),
+}
+
+
+def fill(store):
+    """Have something of everything, sorted and unsorted; return a claim that is leased."""
+    store.remember([SCOPE], call("1"))
+    store.put([item("dead"), item("dead", 1)])
+    [dead] = claim(store)
+    store.conclude([(dead, Conclusion(buried=dead.items))])
+    store.put([item("leased", number) for number in range(3)])
+    [leased] = claim(store)
+    store.take("bucket", PACE, now=NOW)
+    store.fates([])
+    store.put([item("waiting"), item("leased", 9)])
+    return leased
+
+
+def state(store):
+    """Return all that can be told of the store, without the names of leases."""
+    return (
+        store.listed(dead=False, most=99),
+        store.listed(dead=True, most=99),
+        [one.refs for one in store.recall(SCOPE)] + [one.refs for one in store.recall(Key("trace", "t"))],
+        store._file.run(lambda db: fetch(db, "SELECT backend, entry, due_at > 1e9, token NOT NULL FROM entries")),
+        store._file.run(lambda db: fetch(db, "SELECT * FROM buckets")),
+    )
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, MemoryError, sqlite3.OperationalError])
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_what_fails_at_any_statement_is_done_whole_or_not_at_all(tmp_path, open_store, operation, after, error):
+    """The connection is another's from there on: what it sees lasts, and it does not have to wait for a lock."""
+    work = OPERATIONS[operation]
+    path, n, done = tmp_path / "store.db", 0, True
+    claimed = fill(store := open_store(path))
+    store.close()
+    before = state(open_store(copy_of(path, "before.db")))
+    work(whole := open_store(copy_of(path, "whole.db")), claimed)
+    allowed = (before, state(whole))
+    while done:
+        n += 1
+        failed, other = (open_store(copy_of(path, f"{n}.db")) for _ in range(2))
+        failed.open()
+        failing = failed._file._connection = Failing(failed._file._connection, n, error, after=after)
+        with contextlib.suppress(error, StoreError):
+            work(failed, claimed)
+        done, failing._left = failing.done, 0
+        failed_state = state(other)
+        assert failed_state in allowed
+        assert not is_locked(failed._file._lock)
+        assert state(failed) == failed_state
+        work(failed, claimed)
+        other.close()
+        failed.close()
+    assert n > 1
+
+
+def copy_of(path, name):
+    return shutil.copy(path, path.with_name(name))
+
+
+def test_an_interrupt_just_after_the_lock_was_acquired_leaves_it_free(store):
+    class Interrupting:
+        def acquire(self, timeout):
+            lock.acquire(timeout=timeout)
+            raise KeyboardInterrupt
+
+        def release(self):
+            lock.release()
+
+    lock = store._file._lock
+    store._file._lock = Interrupting()
+    with pytest.raises(KeyboardInterrupt):
+        store.put([item()])
+    store._file._lock = lock
+
+    assert not is_locked(lock)
+
+
+def test_a_transaction_that_was_left_open_takes_nothing_with_it(store, open_store):
+    connection_of(store).execute("BEGIN")
+    store.put([item()])
+
+    assert queued(open_store()) == 1
 
 
 @pytest.mark.parametrize("n", range(1, 13))

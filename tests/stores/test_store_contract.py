@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from thumbprint import LogRef
 from thumbprint._call import Call
 from thumbprint._model import Feedback, Item
-from thumbprint.stores import Conclusion, Depth, Key, Pace
+from thumbprint.stores import Conclusion, DataLostError, Depth, Key, Pace
 
 # What waits is due by the clock of whoever claims it. Here that clock is ahead of the real one, by which a store may
 # note when something was put: whatever is said below to be due is due by both.
@@ -167,15 +167,15 @@ def test_a_new_store_is_empty(store):
 
 
 def test_putting_nothing_is_done_at_once(store):
-    assert store.put([]) is True
+    assert store.put([])
     assert is_empty(store)
 
 
 def test_what_is_put_is_due_at_once_by_entry_in_the_order_of_putting(store):
     first, second, third = item("a", 1), item("a", 2), item("a", 3)
     other = item("b", 1)
-    assert store.put([first, other, second]) is True
-    assert store.put([third]) is True
+    assert store.put([first, other, second])
+    assert store.put([third])
 
     assert store.next_due("cloudflare") <= NOW
     assert by_entry(claim(store)) == {"a": (first, second, third), "b": (other,)}
@@ -232,12 +232,12 @@ def test_every_lease_has_a_token_of_its_own(store):
 
 def test_an_item_that_is_put_again_is_taken_once(store):
     one = item()
-    assert store.put([one, one]) is True
-    assert store.put([one]) is True
+    assert store.put([one, one])
+    assert store.put([one])
     assert store.depths() == [Depth(backend="cloudflare", queued=1, oldest_at=1.0)]
 
     claimed = claim_one(store)
-    assert store.put([one]) is True
+    assert store.put([one])
     assert claimed.items == (one,)
     settle(store, claimed)
     assert is_empty(store)
@@ -246,7 +246,7 @@ def test_an_item_that_is_put_again_is_taken_once(store):
 def test_a_dead_letter_that_is_put_again_stays_dead(store):
     bury(store, item())
 
-    assert store.put([item()]) is True
+    assert store.put([item()])
     assert store.depths() == [Depth(backend="cloudflare", dead=1)]
     assert (claim(store), store.next_due("cloudflare")) == ([], None)
 
@@ -421,12 +421,12 @@ def test_a_claim_may_be_concluded_twice(store):
 def test_a_full_outbox_takes_all_or_nothing(make_store):
     store = make_store("small", max_items=3)
 
-    assert store.put([item("a"), item("b")]) is True
+    assert store.put([item("a"), item("b")])
     assert store.put([item("c"), item("d")]) is False
     assert store.depths()[0].queued == 2
-    assert store.put([item("e")]) is True
+    assert store.put([item("e")])
     assert store.put([item("f")]) is False
-    assert store.put([]) is True
+    assert store.put([])
     assert {one.ref.id for one in given_out(claim(store))} == {"a", "b", "e"}
 
 
@@ -434,7 +434,7 @@ def test_what_a_full_outbox_has_already_is_not_refused(make_store):
     store = make_store("small", max_items=2)
     store.put([item("a"), item("b")])
 
-    assert store.put([item("b"), item("a")]) is True
+    assert store.put([item("b"), item("a")])
     assert store.put([item("b"), item("c")]) is False
     assert store.depths()[0].queued == 2
 
@@ -446,10 +446,10 @@ def test_leased_items_take_room_and_settled_ones_and_dead_letters_make_room(make
 
     assert store.put([item("c")]) is False
     settle(store, first)
-    assert store.put([item("c")]) is True
+    assert store.put([item("c")])
     assert store.put([item("d")]) is False
     store.conclude([(second, Conclusion(buried=second.items))])
-    assert store.put([item("d")]) is True
+    assert store.put([item("d")])
 
 
 # --- the pace
@@ -561,6 +561,27 @@ def test_some_dead_letters_may_be_revived(store):
     assert [one.id for one in store.listed(dead=True, most=9)] == ["b-0"]
     assert {one.id for one in given_out(claim(store))} == {"a-0", "c-0", "d-0"}
     assert store.revive([]) == 0
+
+
+def test_a_revived_item_takes_its_old_place_among_those_of_its_entry(store):
+    items = [item(number=number, created_at=float(number)) for number in range(5)]
+    store.put(items)
+    claimed = claim_one(store)
+    dead, waiting = (items[0], items[2], items[4]), (items[1], items[3])
+    store.conclude([(claimed, Conclusion(buried=dead, waiting=waiting))])
+
+    assert store.revive([dead[1].id, dead[2].id, dead[0].id]) == 3
+    assert claim_one(store).items == tuple(items)
+
+
+def test_what_is_on_its_way_may_be_settled_after_an_earlier_item_is_revived(store):
+    bury(store, item(number=1, created_at=1.0))
+    store.put([item(number=2, created_at=2.0), item(number=3, created_at=3.0)])
+    claimed = claim_one(store)
+    store.revive()
+    store.conclude([(claimed, Conclusion(settled=claimed.items[:1], waiting=claimed.items[1:]))])
+
+    assert [one.id for one in claim_one(store).items] == ["e-1", "e-3"]
 
 
 def test_a_revived_item_waits_for_the_lease_on_its_entry(store):
@@ -732,12 +753,12 @@ class Run:
 
     def put(self, entries):
         items = [item(entry, next(self.numbers)) for entry in entries]
-        assert self.store.put(items) is True
+        assert self.store.put(items)
         self.model.put(items, self.now)
 
     def put_again(self, index):
         known = [*self.model.waiting(), *self.model.dead.values()]
-        assert self.store.put(known[index : index + 2]) is True
+        assert self.store.put(known[index : index + 2])
 
     def claim(self, most, lease):
         expected = self.model.claimable(self.now)
@@ -821,7 +842,7 @@ def put_and_claim_together(putters, claimers, *, count):
     def put(store, items):
         with telling(faults):
             for one in items:
-                assert store.put([one]) is True
+                assert store.put([one])
 
     def deliver(store):
         with telling(faults):
@@ -897,6 +918,27 @@ def test_one_may_conclude_what_another_claimed(stores):
     assert is_empty(mine)
 
 
+def test_what_takes_items_is_of_one_generation_for_all_and_after_a_restart(stores, make_shared_store):
+    one, other = stores
+    generation = one.put([item("a")])
+    one.close()
+
+    assert isinstance(generation, str)
+    assert generation == one.put([item("b")]) == other.put([item("a"), item("c")])
+    assert generation != make_shared_store("another").put([item("a")])
+
+
+def test_where_the_generation_that_took_an_item_is_gone_its_fate_is_not_told(stores, make_shared_store):
+    one, other = stores
+    generation, another = one.put([item("a")]), make_shared_store("another").put([item("a")])
+
+    assert other.fates(["a-0", "settled"], generation) == other.fates(["a-0"]) == {"a-0": ("queued", item("a"))}
+    with pytest.raises(DataLostError):
+        other.fates(["a-0"], another)
+    settle(one, claim_one(one))
+    assert other.fates(["a-0"], generation) == {}
+
+
 def test_they_share_the_pace(stores):
     mine, theirs = stores
 
@@ -935,7 +977,8 @@ def test_several_may_open_a_new_store_at_the_same_moment(make_shared_store):
     for thread in threads:
         thread.join(60)
 
-    assert opened == [True] * len(stores)
+    assert len(opened) == len(stores)
+    assert len(set(opened)) == 1, "they would each take the other's data for lost"
     assert stores[0].depths()[0].queued == len(stores)
 
 

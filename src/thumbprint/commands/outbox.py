@@ -33,6 +33,10 @@ With --json, one JSON document on stdout. All times are in seconds, those called
   outbox retry   {"retried", "not_found"}
   outbox purge   {"purged", "not_found", "under_way"}
 Exit status: 0 done, 1 where an id was not found or is being delivered just now, 2 wrong arguments or store."""
+RETRY_ORDER: Final = """\
+ Each takes its old place among what waits for the same log entry. What has been delivered meanwhile is not known any
+more: where a later vote on the same entry has arrived, a retried earlier one replaces it. Retry such letters never, or
+record the later vote again."""
 
 
 def add(commands: Any) -> None:
@@ -54,7 +58,7 @@ def add(commands: Any) -> None:
     listed.add_argument(
         "--limit", type=_arguments.limit, default=LIMIT, metavar="N", help="show so many at most (%(default)s)"
     )
-    retry = _action(actions, "retry", _retry, "put dead letters back into the outbox")
+    retry = _action(actions, "retry", _retry, "put dead letters back into the outbox", RETRY_ORDER)
     _add_choice(retry)
     purge = _action(actions, "purge", _purge, "forget dead letters; they cannot be had back")
     _add_choice(purge)
@@ -191,10 +195,10 @@ def _print_json(document: object) -> int:
 
 
 def _action(
-    actions: Any, name: str, work: Callable[[Store, argparse.Namespace], int], help_: str
+    actions: Any, name: str, work: Callable[[Store, argparse.Namespace], int], help_: str, more: str = ""
 ) -> argparse.ArgumentParser:
     """Add an action; it takes the options of `outbox` as well, which it leaves as they are where they are not given."""
-    action: argparse.ArgumentParser = actions.add_parser(name, help=help_, description=f"{help_.capitalize()}.")
+    action: argparse.ArgumentParser = actions.add_parser(name, help=help_, description=f"{help_.capitalize()}.{more}")
     action.set_defaults(work=work)
     _arguments.add_store(action, default=argparse.SUPPRESS)
     action.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="see `thumbprint outbox --help`")

@@ -10,15 +10,17 @@ import os
 import threading
 import time
 from collections import Counter
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 from weakref import WeakValueDictionary
 
 from .._log import warn
+from .._metrics import count
 from .._model import Feedback, FlushResult, Item, LogRef, Outcome, Status, Verification, overall
 from ..errors import StoreError
+from ..stores import DataLostError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, MutableMapping, Sequence
+    from collections.abc import Callable, Generator, Iterable, Mapping, MutableMapping, Sequence
 
     from ..stores import Store
 
@@ -46,7 +48,17 @@ class Receipt:
     Waiting is optional: what a receipt is of is delivered whether or not anybody holds the receipt.
     """
 
-    __slots__ = ("__weakref__", "_deliver", "_feedback", "_id", "_on_settled", "_refs", "_told", "_tracker")
+    __slots__ = (
+        "__weakref__",
+        "_deliver",
+        "_feedback",
+        "_generation",
+        "_id",
+        "_on_settled",
+        "_refs",
+        "_told",
+        "_tracker",
+    )
 
     def __init__(
         self,
@@ -63,6 +75,7 @@ class Receipt:
         self._told = told  # by the place of the ref, once there is something to tell; the others are queued
         self._on_settled: list[Callable[[], None]] | None = None
         self._deliver: Callable[[], None] | None = None
+        self._generation: str | None  # of the data of the shared store that took it, from then on
 
     def deliver_when_asked(self, deliver: Callable[[], None]) -> None:
         """Deliver at once, or inside a running event loop, which must not be held up, when the receipt is awaited.
@@ -198,17 +211,47 @@ class Tracker:
         """Begin anew in a child process: what is queued is its parent's to deliver."""
         self.__init__(unattended=self.unattended)  # type: ignore[misc]
 
-    def stored(self, items: Sequence[Item]) -> None:
-        """Tell that a store which is shared has taken the items; others may settle them from here on."""
+    def stored(self, items: Sequence[Item], generation: str | None = None) -> None:
+        """Tell that a store which is shared has taken the items; others may settle them from here on.
+
+        `generation` is that of the store's data, as `Store.put` returned it.
+        """
         for item in items:
             with contextlib.suppress(KeyError):  # it was settled meanwhile
-                self._stored[item.id] = self._queued[item.id]
+                receipt = self._queued[item.id]
+                receipt._generation = generation  # noqa: SLF001 - the tracker keeps it up to date
+                self._stored[item.id] = receipt
 
     def catch_up(self, store: Store) -> None:
         """Take over what other processes, which share the store, have made of our items. Raises StoreError."""
         with self._changed:
-            ids = list(self._stored)[:MOST_ASKED_FOR]
-        fates = store.fates(ids) if ids else {}
+            ids, generation = self._to_ask_for()
+        try:
+            fates = store.fates(ids, generation) if ids else {}
+        except DataLostError as error:
+            self._lose(ids, str(error))
+        else:
+            self._take_over_fates(ids, fates)
+
+    def _to_ask_for(self) -> tuple[list[str], str | None]:
+        """Return the items whose turn it is, of one generation of the store's data, and that generation."""
+        generations = {
+            name: receipt._generation  # noqa: SLF001 - as above
+            for name in _names(self._stored)[:MOST_ASKED_FOR]
+            if (receipt := self._stored.get(name))
+        }
+        first = next(iter(generations.values()), None)
+        return [name for name, generation in generations.items() if generation == first], first
+
+    def _lose(self, ids: Iterable[str], reason: str) -> None:
+        """Settle items whose store has lost its data: whether they were delivered before, nobody can tell."""
+        warn("lost", "feedback was dropped: %s", reason)
+        for ref in self.drop(ids, reason):
+            count("dropped", ref.backend)
+
+    def _take_over_fates(
+        self, ids: Sequence[str], fates: Mapping[str, tuple[Literal["queued", "failed"], Item]]
+    ) -> None:
         for name in ids:
             if name not in fates:
                 self._update(name, DELIVERED_AT_ONCE)
@@ -296,7 +339,7 @@ class Tracker:
 
     def queued(self) -> list[str]:
         """Return the ids of the items that are queued."""
-        return list(self._queued)
+        return _names(self._queued)
 
     def drop(self, ids: Iterable[str], reason: str) -> list[LogRef]:
         """Settle items as dropped; return the log entries that they were for."""
@@ -344,6 +387,13 @@ class Tracker:
             return ()
         callbacks, receipt._on_settled = receipt._on_settled, None  # noqa: SLF001 - as above
         return callbacks
+
+
+def _names(kept: MutableMapping[str, Receipt]) -> list[str]:
+    """Return the ids in a mapping that other threads put into meanwhile, as one with weak references does not stand."""
+    while True:
+        with contextlib.suppress(RuntimeError):
+            return list(kept)
 
 
 def _place(item_id: str) -> int:

@@ -1,7 +1,7 @@
 """Where references (id → captured calls) and the outbox (feedback on its way) are kept."""
 
 from .._model import Pace
-from ._protocol import Claim, Conclusion, Depth, Key, Store
+from ._protocol import Claim, Conclusion, DataLostError, Depth, Key, Store
 from ._references import References
 from .buffered import BufferedStore
 from .memory import MemoryStore
@@ -12,6 +12,7 @@ __all__ = [
     "BufferedStore",
     "Claim",
     "Conclusion",
+    "DataLostError",
     "Depth",
     "Key",
     "MemoryStore",

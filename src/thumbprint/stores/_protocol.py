@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
+from ..errors import StoreError
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
@@ -56,6 +58,10 @@ class Depth:
     dead: int = 0
 
 
+class DataLostError(StoreError):
+    """The store no longer has the data that it had: whether what was in it has been settled cannot be told."""
+
+
 class Store(Protocol):
     """References, the outbox with its dead letters, and the pace of each credential.
 
@@ -74,11 +80,14 @@ class Store(Protocol):
         """Return the calls that are kept under the key, in order; none where it is not known."""
         ...
 
-    def put(self, items: Sequence[Item]) -> bool:
+    def put(self, items: Sequence[Item]) -> bool | str:
         """Take all the items into the outbox, due at once; take none and return False where it is full.
 
         An entry's items keep their order, those that are put again (`Item.id` is known) are taken once. With a durable
         store, what was put survives the death of the process from here on.
+
+        A store whose data may be lost while the process lives (a server that is emptied, a file that is deleted)
+        returns in place of True which generation of its data has taken them: a name that is new wherever the data is.
         """
         ...
 
@@ -112,8 +121,13 @@ class Store(Protocol):
         """Let nobody take from the bucket before `until`; never shortens a longer hold. 0 lifts it."""
         ...
 
-    def fates(self, ids: Sequence[str]) -> Mapping[str, tuple[Literal["queued", "failed"], Item]]:
-        """Return item id → how it stands, with the item as it is kept; those that are not there were settled."""
+    def fates(
+        self, ids: Sequence[str], generation: str | None = None
+    ) -> Mapping[str, tuple[Literal["queued", "failed"], Item]]:
+        """Return item id → how it stands, with the item as it is kept; those that are not there were settled.
+
+        With the generation that took them, as `put` returned it, raises DataLostError where that is gone.
+        """
         ...
 
     def depths(self) -> list[Depth]:
@@ -125,7 +139,11 @@ class Store(Protocol):
         ...
 
     def revive(self, ids: Sequence[str] | None = None) -> int:
-        """Put dead letters back into the outbox, due at once, with no attempts; all or these. Return how many."""
+        """Put dead letters back into the outbox, due at once, with no attempts; all or these. Return how many.
+
+        Each takes the place among its entry's items that it had. What has been settled meanwhile is not kept: later
+        feedback for the entry that is delivered already, or on its way, is then followed by the earlier.
+        """
         ...
 
     def purge(self, ids: Sequence[str] | None = None, *, dead: bool = True) -> int:

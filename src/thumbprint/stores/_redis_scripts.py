@@ -4,6 +4,7 @@ Every key begins with the prefix in braces, a hash tag: in a cluster all of them
 touch several. BACKEND and ENTRY tell a log entry, ID an item, a dead letter or what a reference is kept under.
 
     {thumbprint}:layout                 string   the number of this layout
+    {thumbprint}:generation             string   a random name, made by the first put: it is lost with the data
     {thumbprint}:calls:KIND:ID          list     the calls of a reference, as JSON; expires
 
     {thumbprint}:items                  hash     ID → turn and JSON of an item that waits or is leased
@@ -42,7 +43,7 @@ _LAYOUT: Final = "1"
 #   next_turn counts the items
 #   enter     makes an entry due: the last message of the stream
 #   leave     takes an entry out of whichever state it is in
-#   append    adds an item to the end of its entry's queue; an entry that is in no state becomes due
+#   append    adds an item to the end of its entry's queue, or before another; an entry that is in no state becomes due
 #   settle    takes an item out of the outbox and returns its turn, or false where it is not there; an entry that has no
 #             other leaves, unless it is leased: what is put now must not overtake what is on its way
 #   exhume    takes an item out of the dead letters and returns its value, or false
@@ -86,11 +87,15 @@ local function leave(backend, entry)
   redis.call('ZREM', key('later', backend), entry)
 end
 
-local function append(backend, entry, id, created_at, value)
+local function append(backend, entry, id, created_at, value, before)
   redis.call('HSET', items, id, value)
   redis.call('ZADD', key('waiting', backend), created_at, turn_of(value) .. id)
   redis.call('SADD', base .. 'backends', backend)
-  if redis.call('RPUSH', queue(backend, entry), id) == 1 and not place_of(backend, entry) then enter(backend, entry) end
+  if before then
+    redis.call('LINSERT', queue(backend, entry), 'BEFORE', before, id)
+  elseif redis.call('RPUSH', queue(backend, entry), id) == 1 and not place_of(backend, entry) then
+    enter(backend, entry)
+  end
 end
 
 local function settle(backend, entry, id)
@@ -136,21 +141,23 @@ end
 
 RECALL: Final = Script("return redis.call('LRANGE', base .. 'calls:' .. ARGV[1], 0, -1)")
 
-# Takes all the items that are not there yet, or where that would be too many, none and returns 0.
+# Takes all the items that are not there yet and returns the generation, which is made where it is missing. Where that
+# would be too many, takes none and returns false.
 PUT: Final = Script("""
 local fresh, seen = {}, {}
-for i = 2, #ARGV, 5 do
+for i = 3, #ARGV, 5 do
   local id = ARGV[i + 2]
   if not seen[id] and redis.call('HEXISTS', items, id) + redis.call('HEXISTS', letters, id) == 0 then
     table.insert(fresh, i)
     seen[id] = true
   end
 end
-if #fresh > 0 and redis.call('HLEN', items) + #fresh > tonumber(ARGV[1]) then return 0 end
+if #fresh > 0 and redis.call('HLEN', items) + #fresh > tonumber(ARGV[1]) then return false end
 for _, i in ipairs(fresh) do
   append(ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], next_turn() .. ARGV[i + 4])
 end
-return 1
+redis.call('SETNX', base .. 'generation', ARGV[2])
+return redis.call('GET', base .. 'generation')
 """)
 
 # Lets what is due by now join the end of the stream; takes over what consumers hold whose lease has ended; reads the
@@ -297,10 +304,12 @@ end
 redis.call('PEXPIRE', bucket, ARGV[3])
 """)
 
-# Returns in turn the id, where it is and the item, of those that are there.
+# Returns in turn the id, where it is and the item, of those that are there; false where the generation is another.
 FATES: Final = Script("""
+if ARGV[1] ~= '' and redis.call('GET', base .. 'generation') ~= ARGV[1] then return false end
 local found = {}
-for _, id in ipairs(ARGV) do
+for i = 2, #ARGV do
+  local id = ARGV[i]
   local item, letter = redis.call('HGET', items, id), redis.call('HGET', letters, id)
   if item or letter then
     table.insert(found, id)
@@ -347,14 +356,22 @@ end
 return found
 """)
 
-# Moves those that are still dead letters to the end of their entries' queues.
+# Moves those that are still dead letters to where they were in their entries' queues: most often that is the end.
 REVIVE: Final = Script("""
+local function first_after(turn, backend, entry)
+  local last = redis.call('LINDEX', queue(backend, entry), -1)
+  if not last or redis.call('HGET', items, last) < turn then return end
+  for _, id in ipairs(redis.call('LRANGE', queue(backend, entry), 0, -1)) do
+    if redis.call('HGET', items, id) > turn then return id end
+  end
+end
 local revived = 0
 for i = 1, #ARGV, 5 do
   local backend, entry, id, created_at, json = unpack(ARGV, i, i + 4)
   local value = exhume(backend, id)
   if value then
-    append(backend, entry, id, created_at, turn_of(value) .. json)
+    local turn = turn_of(value)
+    append(backend, entry, id, created_at, turn .. json, first_after(turn, backend, entry))
     revived = revived + 1
   end
 end

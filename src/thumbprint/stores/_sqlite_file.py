@@ -26,6 +26,7 @@ T = TypeVar("T")
 PATIENCE: Final = 5.0  # seconds to wait for another thread, and for another process
 CLOSE_PATIENCE: Final = 0.1  # seconds: nothing is lost by a connection that stays open
 RETRY_EVERY: Final = 0.01  # seconds
+LOOK_EVERY: Final = 1.0  # seconds between two looks whether the file is still there: each costs as much as a query
 
 APPLICATION_ID: Final = 0x7468756D  # "thum", in the header of the file: it is ours
 # In one statement: between two, another process may lay the file out.
@@ -53,16 +54,25 @@ class SqliteFile:
     It is opened when it is first used, and made where it is missing, but not its folder. `migrations` are the versions
     of its layout, which are counted in `user_version`: a tuple of statements makes each of the one before.
 
+    Where it was deleted or another has taken its place, the one at the path is used soon after. `generation` is a
+    query for the name by which one is told from the other; the attribute is its answer, for the file that is open.
+
     It is closed before a fork, and each side opens its own connection: SQLite's locks belong to the process that made
     them, and a child that inherits SQLite's notes of them would believe that it holds them too.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, migrations: Sequence[Sequence[str]]) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], *, migrations: Sequence[Sequence[str]], generation: str = "SELECT ''"
+    ) -> None:
         self.path = Path(path).absolute()  # now: a daemon changes its folder before it first uses the store
+        self.generation = ""
         self._migrations = migrations
+        self._ask_generation = generation
+        self._inode: tuple[int, int] | None = None  # of the file that is open
+        self._looked_at = 0.0
         self._connection: sqlite3.Connection | None = None
         self._lock = threading.RLock()
-        self._working = False
+        self._working: int | None = None  # the thread that is at work
         self._forking: int | None = None  # the thread that has the lock because it forks
         _files.add(self)
 
@@ -80,19 +90,18 @@ class SqliteFile:
         A signal handler or a finalizer may come here in the middle of this thread's own work: what it does becomes part
         of that, and lasts when that does, since SQLite would let it wait for ever for the other.
         """
-        lock = self._acquired()
-        interrupted = self._working
+        if self._working == threading.get_ident():
+            return self._translated(lambda: work(self._connection or self._connect()))
+        lock = self._lock
         try:
-            self._working = True
-            return work(self._connection or self._connect())
-        except BaseException as error:
-            if not interrupted:
-                self._disconnect()
-            self._translate(error)
-            raise
-        finally:
-            self._working = interrupted
-            lock.release()
+            if not lock.acquire(timeout=PATIENCE):
+                raise self._error(f"another thread has been at it for {PATIENCE:g} s; see what keeps the disk so busy")
+            return self._alone(work)
+        finally:  # even where a signal handler has raised between the acquisition and the next line
+            try:  # noqa: SIM105 - suppress() would give signal handlers another chance before the release
+                lock.release()
+            except RuntimeError:  # it was not acquired
+                pass
 
     def missing(self) -> Finding | None:
         """Return what there is to say of a file that is not there yet; None where it is. Makes nothing."""
@@ -132,15 +141,25 @@ class SqliteFile:
         _abandoned.append(self._connection)
         self._connection = None
         self._forking = None
-        self._working = False
+        self._working = None
         self._lock = threading.RLock()
 
-    def _acquired(self) -> threading.RLock:
-        """Return the lock, once it is this thread's."""
-        lock = self._lock
-        if not lock.acquire(timeout=PATIENCE):
-            raise self._error(f"another thread has been at it for {PATIENCE:g} s; see what keeps the disk so busy")
-        return lock
+    def _alone(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        self._working = threading.get_ident()
+        try:
+            return self._translated(lambda: work(self._usable() or self._connect()))
+        except BaseException:
+            self._disconnect()
+            raise
+        finally:
+            self._working = None
+
+    def _translated(self, work: Callable[[], T]) -> T:
+        try:
+            return work()
+        except Exception as error:
+            self._translate(error)
+            raise
 
     def _connect(self) -> sqlite3.Connection:
         import sqlite3  # noqa: PLC0415 - not everybody has a store in a file
@@ -153,7 +172,19 @@ class SqliteFile:
         self._layout(db)
         self._write_ahead(db)
         self._migrate(db)
+        self.generation = fetch_value(db, self._ask_generation)
+        self._inode = _inode_of(self.path)
         return db
+
+    def _usable(self) -> sqlite3.Connection | None:
+        """Return the connection that is open, after letting go of one that cannot be used on."""
+        if self._connection is not None and self._connection.in_transaction:
+            self._disconnect()  # left by who was interrupted once more while it let go
+        if time.monotonic() > self._looked_at + LOOK_EVERY:
+            if self._inode != _inode_of(self.path):
+                self._disconnect()
+            self._looked_at = time.monotonic()
+        return self._connection
 
     def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
@@ -192,7 +223,7 @@ class SqliteFile:
             db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             db.execute(f"PRAGMA user_version = {len(self._migrations)}")
 
-    def _translate(self, error: BaseException) -> None:
+    def _translate(self, error: Exception) -> None:
         """Raise StoreError for an error of SQLite's, and for a value in the file that is not as it was written."""
         import sqlite3  # noqa: PLC0415 - as above
 
@@ -234,6 +265,15 @@ def _after_fork_in_child() -> None:
 
 if hasattr(os, "register_at_fork"):  # pragma: no branch - not on Windows, where nothing forks
     os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
+
+
+def _inode_of(path: Path) -> tuple[int, int] | None:
+    """Return what tells a file from all others while somebody has it open; None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 @contextlib.contextmanager

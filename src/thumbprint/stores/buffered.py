@@ -49,8 +49,11 @@ class BufferedStore:
     def __repr__(self) -> str:
         return f"BufferedStore({self._store!r})"
 
-    def put(self, items: Sequence[Item]) -> bool:
-        """Take all the items into the outbox, or into memory; return False where what has to take them is full."""
+    def put(self, items: Sequence[Item]) -> bool | str:
+        """Take all the items into the outbox, or into memory; return False where what has to take them is full.
+
+        Of those taken into memory nobody knows the generation of the store that they will be in.
+        """
         try:
             self.move()
             if not self._waiting:
@@ -87,11 +90,13 @@ class BufferedStore:
         self.move()
         return self._store.next_due(backend)
 
-    def fates(self, ids: Sequence[str]) -> Mapping[str, tuple[Literal["queued", "failed"], Item]]:
+    def fates(
+        self, ids: Sequence[str], generation: str | None = None
+    ) -> Mapping[str, tuple[Literal["queued", "failed"], Item]]:
         """Return as the store does; what waits in memory is queued."""
         wanted = set(ids)
         waiting = {item.id: item for item in self.unsaved() if item.id in wanted}
-        fates = self._store.fates([name for name in ids if name not in waiting])
+        fates = self._store.fates([name for name in ids if name not in waiting], generation)
         return {**fates, **{name: ("queued", item) for name, item in waiting.items()}}
 
     def remember(self, keys: Iterable[Key], call: Call) -> None:

@@ -57,15 +57,16 @@ class _Line:
         self._later: list[tuple[float, int, Sequence[str]]] = []
         self._turn = itertools.count()
 
-    def append(self, item: Item) -> None:
-        """Put the item behind those of its entry; a new entry is due at once."""
+    def append(self, item: Item) -> _Queue:
+        """Put the item behind those of its entry and return their queue; a new entry is due at once."""
         entry = entry_of(item)
         queue = self.queues.get(entry)
         if queue is None:
-            self.queues[entry] = _Queue(item)
+            self.queues[entry] = queue = _Queue(item)
             self._ready.append(entry)
         else:
             queue.items.append(item)
+        return queue
 
     def place(self, entry: str, due_at: float) -> None:
         """Have the entry due at that time."""
@@ -258,7 +259,11 @@ class MemoryStore:
         with self._lock:
             self._holds[bucket] = max(until, self._holds.get(bucket, 0.0)) if until else 0.0
 
-    def fates(self, ids: Sequence[str]) -> Mapping[str, tuple[Literal["queued", "failed"], Item]]:
+    def fates(
+        self,
+        ids: Sequence[str],
+        generation: str | None = None,  # noqa: ARG002 - what is lost is lost with who asks
+    ) -> Mapping[str, tuple[Literal["queued", "failed"], Item]]:
         """Return item id → how it stands; those that are not there were settled."""
         with self._lock:
             self._sort()
@@ -292,12 +297,16 @@ class MemoryStore:
             return heapq.nsmallest(most, items, key=lambda item: item.created_at)
 
     def revive(self, ids: Sequence[str] | None = None) -> int:
-        """Put dead letters back into the outbox, due at once, with no attempts; all or these. Return how many."""
+        """Put dead letters back into the outbox, due at once, with no attempts; all or these. Return how many.
+
+        Each takes its place among its entry's items by the time when it was made.
+        """
         with self._lock:
             self._sort()
             found = [self._dead.pop(name) for name in list(self._dead if ids is None else ids) if name in self._dead]
             for item in found:
-                self._append(item._replace(attempts=0, reason=None))
+                queue = self._append(item._replace(attempts=0, reason=None))
+                queue.items.sort(key=lambda each: each.created_at)
             return len(found)
 
     def purge(self, ids: Sequence[str] | None = None, *, dead: bool = True) -> int:
@@ -333,13 +342,13 @@ class MemoryStore:
                 if item.id not in self._queued and item.id not in self._dead:
                     self._append(item)
 
-    def _append(self, item: Item) -> None:
+    def _append(self, item: Item) -> _Queue:
         self._queued[item.id] = item
         backend = item.ref.backend
         line = self._lines.get(backend)
         if line is None:
             line = self._lines[backend] = _Line()
-        line.append(item)
+        return line.append(item)
 
     def _bury(self, item: Item) -> None:
         self._dead[item.id] = item

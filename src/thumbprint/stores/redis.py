@@ -18,7 +18,7 @@ from ..errors import ConfigurationError, StoreError
 from . import _redis_scripts as scripts
 from ._findings import outbox_findings
 from ._json import Unreadable, call_from_json, call_to_json, item_from_json, item_to_json
-from ._protocol import Claim, Conclusion, Depth, Key, entry_of
+from ._protocol import Claim, Conclusion, DataLostError, Depth, Key, entry_of
 from ._redis_server import RedisServer
 
 if TYPE_CHECKING:
@@ -79,9 +79,14 @@ class RedisStore:
         """Return the calls that are kept under the key, in order; none where it is not known."""
         return tuple(map(self._call, self._run(scripts.RECALL, _reference(key))))
 
-    def put(self, items: Sequence[Item]) -> bool:
-        """Take all the items into the outbox, due at once; take none and return False where it is full."""
-        return bool(self._run(scripts.PUT, self._max_items, *(part for item in items for part in _full_row(item))))
+    def put(self, items: Sequence[Item]) -> bool | str:
+        """Take all the items into the outbox, due at once; take none and return False where it is full.
+
+        Else returns the generation of the server's data, which is another after the server has lost it.
+        """
+        rows = (part for item in items for part in _full_row(item))
+        generation: str | None = self._run(scripts.PUT, self._max_items, secrets.token_hex(8), *rows)
+        return generation or False
 
     def claim(self, backend: str, *, now: float, most: int, lease: float) -> list[Claim]:
         """Lease all that is waiting for up to `most` log entries of the backend whose first item is due."""
@@ -124,11 +129,20 @@ class RedisStore:
         """Let nobody take from the bucket before `until`; never shortens a longer hold. 0 lifts it."""
         self._run(scripts.HOLD, bucket, until, _milliseconds(BUCKET_TTL))
 
-    def fates(self, ids: Sequence[str]) -> Mapping[str, tuple[Literal["queued", "failed"], Item]]:
-        """Return item id → how it stands, with the item as it is kept; those that are not there were settled."""
+    def fates(
+        self, ids: Sequence[str], generation: str | None = None
+    ) -> Mapping[str, tuple[Literal["queued", "failed"], Item]]:
+        """Return item id → how it stands, with the item as it is kept; those that are not there were settled.
+
+        With the generation that took them, as `put` returned it, raises DataLostError where that is gone.
+        """
         found: dict[str, tuple[Literal["queued", "failed"], Item]] = {}
         for page in _pages(ids):
-            parts = self._run(scripts.FATES, *page)
+            parts = self._run(scripts.FATES, generation or "", *page)
+            if parts is None:
+                raise DataLostError(
+                    f"{self._server.place} has lost its data: let it keep an append-only file, and see who emptied it"
+                )
             found |= {
                 id_: (fate, self._item(value))
                 for id_, fate, value in zip(parts[::3], parts[1::3], parts[2::3], strict=True)
@@ -149,7 +163,10 @@ class RedisStore:
         return [self._item(value) for value in self._run(scripts.LISTED, _kind(dead=dead), most)] if most > 0 else []
 
     def revive(self, ids: Sequence[str] | None = None) -> int:
-        """Put dead letters back into the outbox, due at once, with no attempts; all or these. Return how many."""
+        """Put dead letters back into the outbox, due at once, with no attempts; all or these. Return how many.
+
+        Each takes the place among its entry's items that it had.
+        """
         revived = 0
         for items in self._chosen(ids, dead=True, newest_first=False):
             fresh = [item._replace(attempts=0, reason=None) for item in items]

@@ -1,15 +1,6 @@
 """The store in a file: for one machine, whose processes may all share it, and for what must survive them.
 
-What waits lives in three tables. `inbox` takes what is put: it has no index, so that `put`, which an application waits
-for, is one append to the end of one tree (an insert that keeps four indexes costs four times as much). Whoever looks
-at the outbox next sorts the inbox first: in bulk, in SQL, into `outbox`, where an item is found by its id, its log
-entry and its age, and `entries`, which says for each log entry with waiting items when the first is due. A lease is a
-token on the row of its entry, with the lease's end for `due_at`: one that nobody ends becomes due by itself. The row
-stays as long as its lease, even where an earlier holder has settled all the items: what is put then waits as well.
-Dead letters move to `dead`, which keeps their places, so that one that is revived is where it was.
-
-`calls` has one row for each key of a captured call, the oldest first, and `buckets` the pace of each credential. All
-values are JSON, and nothing in them is secret.
+Its tables, and the statements that read and change them, are in `_sqlite_statements`.
 
 The file is in WAL mode with synchronous=NORMAL: what was committed survives the death of the process (a loss of power
 may cost the last moments, never the file). Each process has one connection, and a lock that its threads take in turn:
@@ -24,9 +15,10 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVar
 
 from .._model import Finding
 from ..errors import StoreError
+from . import _sqlite_statements as sql
 from ._findings import outbox_findings
 from ._json import call_from_json, call_to_json, item_from_json, item_to_json
-from ._protocol import Claim, Conclusion, Depth, Key, entry_of
+from ._protocol import Claim, Conclusion, DataLostError, Depth, Key, entry_of
 from ._sqlite_file import SqliteFile, fetch, fetch_value, insert, transaction
 
 if TYPE_CHECKING:
@@ -49,99 +41,6 @@ COUNT_EVERY: Final = 500  # puts between two looks at how full the outbox is
 SORTED_AT_ONCE: Final = 1_000  # rows in one transaction, for which the others wait
 PURGE_EVERY: Final = 100  # calls remembered between two looks for expired ones
 PURGED_AT_ONCE: Final = 1_000  # rows, more than the keys of as many calls
-
-# One tuple of statements for each version of the layout, which is counted in `user_version`. What was released stays
-# as it is; a change is a further tuple.
-MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
-    (
-        """CREATE TABLE inbox (
-            seq INTEGER PRIMARY KEY, id TEXT NOT NULL, backend TEXT NOT NULL, entry BLOB NOT NULL,
-            created_at REAL NOT NULL, item TEXT NOT NULL
-        )""",
-        """CREATE TABLE entries (
-            number INTEGER PRIMARY KEY, backend TEXT NOT NULL, entry BLOB NOT NULL, due_at REAL NOT NULL, token TEXT,
-            UNIQUE (backend, entry)
-        )""",
-        "CREATE INDEX entries_by_due ON entries (backend, due_at)",
-        """CREATE TABLE outbox (
-            seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, number INTEGER NOT NULL,
-            backend TEXT NOT NULL, created_at REAL NOT NULL, item TEXT NOT NULL
-        )""",
-        "CREATE INDEX outbox_by_entry ON outbox (number)",
-        "CREATE INDEX outbox_by_age ON outbox (backend, created_at)",
-        """CREATE TABLE dead (
-            seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, backend TEXT NOT NULL, created_at REAL NOT NULL,
-            item TEXT NOT NULL
-        )""",
-        "CREATE INDEX dead_by_age ON dead (backend, created_at)",
-        "CREATE TABLE calls (seq INTEGER PRIMARY KEY, key BLOB NOT NULL, call TEXT NOT NULL, expires_at REAL NOT NULL)",
-        "CREATE INDEX calls_by_key ON calls (key)",
-        "CREATE TABLE buckets (name TEXT PRIMARY KEY, tokens REAL, counted_at REAL, held_until REAL) WITHOUT ROWID",
-    ),
-)
-
-APPEND: Final = "INSERT INTO inbox (id, backend, entry, created_at, item) VALUES (?, ?, ?, ?, ?)"
-COUNT: Final = "SELECT count(*) FROM outbox"
-
-ANY_UNSORTED: Final = "SELECT EXISTS (SELECT 1 FROM inbox)"
-LAST_TO_SORT: Final = "SELECT max(seq) FROM (SELECT seq FROM inbox ORDER BY seq LIMIT ?)"
-SORT_ENTRIES: Final = """INSERT INTO entries (backend, entry, due_at)
-    SELECT backend, entry, min(created_at, ?) FROM inbox
-    WHERE seq <= ? AND id NOT IN (SELECT id FROM dead) ORDER BY seq
-    ON CONFLICT (backend, entry) DO NOTHING"""
-SORT_ITEMS: Final = """INSERT INTO outbox (id, number, backend, created_at, item)
-    SELECT id, number, inbox.backend, created_at, item FROM inbox JOIN entries USING (backend, entry)
-    WHERE seq <= ? AND id NOT IN (SELECT id FROM dead) ORDER BY seq
-    ON CONFLICT (id) DO NOTHING"""
-# Only what has moved: where this is interrupted by a sorting of the same thread's, which leaves the inbox empty, the
-# next row that is put begins at seq 1 again.
-EMPTY_INBOX: Final = """DELETE FROM inbox
-    WHERE seq <= ? AND (id IN (SELECT id FROM outbox) OR id IN (SELECT id FROM dead))"""
-
-DUE: Final = "SELECT number, entry FROM entries WHERE backend = ? AND due_at <= ? ORDER BY due_at, number LIMIT ?"
-WAITING: Final = "SELECT item FROM outbox WHERE number = ? ORDER BY seq"
-LEASE: Final = "UPDATE entries SET due_at = ?, token = ? WHERE number = ?"
-FORGET_ENTRY: Final = "DELETE FROM entries WHERE number = ?"
-NEXT_DUE: Final = "SELECT min(due_at) FROM entries WHERE backend = ?"
-
-BURY: Final = """INSERT INTO dead (seq, id, backend, created_at, item)
-    SELECT seq, id, backend, created_at, ? FROM outbox WHERE id = ?"""
-FORGET: Final = "DELETE FROM outbox WHERE id = ?"
-FORGET_DEAD: Final = "DELETE FROM dead WHERE id = ?"
-KEEP: Final = "UPDATE outbox SET item = ? WHERE id = ?"
-END_LEASE: Final = "UPDATE entries SET due_at = ?, token = NULL WHERE backend = ? AND entry = ? AND token = ?"
-FORGET_EMPTY: Final = """DELETE FROM entries
-    WHERE token IS NULL AND NOT EXISTS (SELECT 1 FROM outbox WHERE outbox.number = entries.number)"""
-THIS_ENTRY: Final = " AND backend = ? AND entry = ?"
-
-FATE: Final = """SELECT id, 'queued', item FROM outbox WHERE id = ?
-    UNION ALL SELECT id, 'failed', item FROM dead WHERE id = ?"""
-DEPTHS: Final = """SELECT backend, sum(queued), min(oldest_at), sum(dead) FROM (
-        SELECT backend, count(*) AS queued, min(created_at) AS oldest_at, 0 AS dead FROM outbox GROUP BY backend
-        UNION ALL SELECT backend, 0, NULL, count(*) FROM dead GROUP BY backend
-    ) GROUP BY backend ORDER BY backend"""
-LISTED: Final = """SELECT item FROM outbox WHERE seq IN (SELECT seq FROM outbox ORDER BY created_at, seq LIMIT ?)
-    ORDER BY created_at, seq"""
-LISTED_DEAD: Final = LISTED.replace("outbox", "dead")
-
-DEAD: Final = "SELECT seq, item FROM dead WHERE true"
-REVIVE_ENTRY: Final = """INSERT INTO entries (backend, entry, due_at) VALUES (?, ?, ?)
-    ON CONFLICT (backend, entry) DO NOTHING"""
-REVIVE: Final = """INSERT INTO outbox (seq, id, number, backend, created_at, item)
-    SELECT ?, ?, number, backend, ?, ? FROM entries WHERE backend = ? AND entry = ?"""
-PURGE_DEAD: Final = "DELETE FROM dead WHERE true"
-PURGE_WAITING: Final = """DELETE FROM outbox
-    WHERE number NOT IN (SELECT number FROM entries WHERE token NOT NULL AND due_at > ?)"""
-THIS_ID: Final = " AND id = ?"
-
-REMEMBER: Final = "INSERT INTO calls (key, call, expires_at) VALUES (?, ?, ?)"
-RECALL: Final = "SELECT call FROM calls WHERE key = ? AND expires_at > ? ORDER BY seq DESC LIMIT ?"
-PURGE_CALLS: Final = "DELETE FROM calls WHERE expires_at <= ? AND seq IN (SELECT seq FROM calls ORDER BY seq LIMIT ?)"
-
-BUCKET: Final = "SELECT tokens, counted_at, held_until FROM buckets WHERE name = ?"
-SAVE_BUCKET: Final = """INSERT INTO buckets (name, tokens, counted_at, held_until) VALUES (?, ?, ?, ?)
-    ON CONFLICT (name) DO UPDATE
-    SET tokens = excluded.tokens, counted_at = excluded.counted_at, held_until = excluded.held_until"""
 
 
 class SqliteStore:
@@ -167,7 +66,7 @@ class SqliteStore:
         max_items: int = MAX_ITEMS,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._file = SqliteFile(path, migrations=MIGRATIONS)
+        self._file = SqliteFile(path, migrations=sql.MIGRATIONS, generation=sql.GENERATION)
         self._reference_ttl = reference_ttl
         self._max_items = max_items
         self._clock = clock
@@ -202,13 +101,14 @@ class SqliteStore:
         """Return the newest calls that are kept under the key, in order; none where it is not known."""
         wanted = (_key_to_bytes(key), self._clock(), MAX_CALLS_PER_KEY)
         return self._file.run(
-            lambda db: tuple(call_from_json(text) for (text,) in reversed(fetch(db, RECALL, *wanted)))
+            lambda db: tuple(call_from_json(text) for (text,) in reversed(fetch(db, sql.RECALL, *wanted)))
         )
 
-    def put(self, items: Sequence[Item]) -> bool:
+    def put(self, items: Sequence[Item]) -> bool | str:
         """Take all the items into the outbox, due at once; take none and return False where it is full.
 
-        What was put survives the death of the process from here on.
+        Else returns the generation of the file, which is another in one that was made anew. What was put survives the
+        death of the process from here on.
         """
         rows = [_item_to_row(item) for item in items]
         return not rows or self._file.run(lambda db: self._put(db, rows))
@@ -232,7 +132,7 @@ class SqliteStore:
 
     def next_due(self, backend: str) -> float | None:
         """Return when the next entry of the backend is due, or a lease on one ends; None where there is none."""
-        due_at: float | None = self._look(lambda db: fetch_value(db, NEXT_DUE, backend))
+        due_at: float | None = self._look(lambda db: fetch_value(db, sql.NEXT_DUE, backend))
         return due_at
 
     def take(self, bucket: str, pace: Pace, *, now: float) -> float:
@@ -243,18 +143,26 @@ class SqliteStore:
         """Let nobody take from the bucket before `until`; never shortens a longer hold. 0 lifts it."""
         self._file.run(lambda db: _hold(db, bucket, until))
 
-    def fates(self, ids: Sequence[str]) -> Mapping[str, tuple[Literal["queued", "failed"], Item]]:
-        """Return item id → how it stands, with the item as it is kept; those that are not there were settled."""
-        return self._look(lambda db: _fates(db, ids))
+    def fates(
+        self, ids: Sequence[str], generation: str | None = None
+    ) -> Mapping[str, tuple[Literal["queued", "failed"], Item]]:
+        """Return item id → how it stands, with the item as it is kept; those that are not there were settled.
+
+        With the generation that took them, as `put` returned it, raises DataLostError where that is gone.
+        """
+        fates, current = self._look(lambda db: (_fates(db, ids), self._file.generation))
+        if generation not in {None, current}:
+            raise DataLostError(f"the store {str(self._file.path)!r} was deleted or replaced: see who did that")
+        return fates
 
     def depths(self) -> list[Depth]:
         """Return how much there is of each backend's, by name."""
-        rows = self._look(lambda db: fetch(db, DEPTHS))
+        rows = self._look(lambda db: fetch(db, sql.DEPTHS))
         return [Depth(backend=name, queued=queued, oldest_at=at, dead=dead) for name, queued, at, dead in rows]
 
     def listed(self, *, dead: bool, most: int) -> list[Item]:
         """Return up to so many items that wait, or the dead letters; the oldest first."""
-        return self._look(lambda db: _items(db, LISTED_DEAD if dead else LISTED, max(0, most)))
+        return self._look(lambda db: _items(db, sql.LISTED_DEAD if dead else sql.LISTED, max(0, most)))
 
     def revive(self, ids: Sequence[str] | None = None) -> int:
         """Put dead letters back into the outbox, due at once, with no attempts; all or these. Return how many.
@@ -265,7 +173,7 @@ class SqliteStore:
 
     def purge(self, ids: Sequence[str] | None = None, *, dead: bool = True) -> int:
         """Forget dead letters (or with dead=False what is waiting and not leased); all or these. Return how many."""
-        chosen = (PURGE_DEAD,) if dead else (PURGE_WAITING, self._clock())
+        chosen = (sql.PURGE_DEAD,) if dead else (sql.PURGE_WAITING, self._clock())
         return self._look(lambda db: _purge(db, ids, *chosen))
 
     def check(self) -> list[Finding]:
@@ -294,26 +202,26 @@ class SqliteStore:
 
         return self._file.run(sort_and_work)
 
-    def _put(self, db: sqlite3.Connection, rows: Sequence[_Row]) -> bool:
+    def _put(self, db: sqlite3.Connection, rows: Sequence[_Row]) -> bool | str:
         if len(rows) > self._room and not self._make_room(db, rows):
             return False
         self._room -= len(rows)
-        insert(db, APPEND, rows)
-        return True
+        insert(db, sql.APPEND, rows)
+        return self._file.generation
 
     def _make_room(self, db: sqlite3.Connection, rows: Sequence[_Row]) -> bool:
         """Count what is waiting, which would take too long for each put. Nor may the inbox grow without end."""
         _sort(db, self._clock())
-        free = self._max_items - fetch_value(db, COUNT)
-        fits: bool = sum(not fetch(db, FATE, name, name) for name, *_ in rows) <= free
+        free = self._max_items - fetch_value(db, sql.COUNT)
+        fits: bool = sum(not fetch(db, sql.FATE, name, name) for name, *_ in rows) <= free
         self._room = max(len(rows), min(free, COUNT_EVERY)) if fits else 0
         return fits
 
     def _remember(self, db: sqlite3.Connection, rows: Sequence[tuple[bytes, str, float]], now: float) -> None:
         if self._remembered % PURGE_EVERY == 0:
-            db.execute(PURGE_CALLS, (now, PURGED_AT_ONCE))
+            db.execute(sql.PURGE_CALLS, (now, PURGED_AT_ONCE))
         self._remembered += 1
-        insert(db, REMEMBER, rows)
+        insert(db, sql.REMEMBER, rows)
 
 
 # --- the outbox
@@ -321,27 +229,27 @@ class SqliteStore:
 
 def _sort(db: sqlite3.Connection, now: float) -> None:
     """Move what is in the inbox to its place."""
-    while fetch_value(db, ANY_UNSORTED):
+    while fetch_value(db, sql.ANY_UNSORTED):
         with transaction(db):
             _sort_some(db, now)
 
 
 def _sort_some(db: sqlite3.Connection, now: float) -> None:
-    last = fetch_value(db, LAST_TO_SORT, SORTED_AT_ONCE)
+    last = fetch_value(db, sql.LAST_TO_SORT, SORTED_AT_ONCE)
     if last is not None:
-        db.execute(SORT_ENTRIES, (now, last))
-        db.execute(SORT_ITEMS, (last,))
-        db.execute(EMPTY_INBOX, (last,))
+        db.execute(sql.SORT_ENTRIES, (now, last))
+        db.execute(sql.SORT_ITEMS, (last,))
+        db.execute(sql.EMPTY_INBOX, (last,))
 
 
 def _claim(db: sqlite3.Connection, backend: str, now: float, most: int, ends_at: float) -> list[Claim]:
-    if not fetch(db, DUE, backend, now, most):
+    if not fetch(db, sql.DUE, backend, now, most):
         return []  # only looking: it keeps nobody from writing
     claims: list[Claim] = []
     with transaction(db):
         empty = True
         while empty and len(claims) < most:  # one that a lease has outlived all items of may have stood before others
-            due = fetch(db, DUE, backend, now, most - len(claims))
+            due = fetch(db, sql.DUE, backend, now, most - len(claims))
             found = [claim for number, entry in due if (claim := _leased(db, number, entry, ends_at))]
             claims += found
             empty = len(found) < len(due)
@@ -350,12 +258,12 @@ def _claim(db: sqlite3.Connection, backend: str, now: float, most: int, ends_at:
 
 def _leased(db: sqlite3.Connection, number: int, entry: bytes, ends_at: float) -> Claim | None:
     """Lease what waits for an entry; forget the entry, and return None, where nothing does."""
-    items = _items(db, WAITING, number)
+    items = _items(db, sql.WAITING, number)
     if not items:
-        db.execute(FORGET_ENTRY, (number,))
+        db.execute(sql.FORGET_ENTRY, (number,))
         return None
     claim = Claim(entry=_from_bytes(entry), token=secrets.token_hex(8), items=tuple(items), ends_at=ends_at)
-    db.execute(LEASE, (ends_at, claim.token, number))
+    db.execute(sql.LEASE, (ends_at, claim.token, number))
     return claim
 
 
@@ -364,16 +272,16 @@ def _conclude(db: sqlite3.Connection, claim: Claim, conclusion: Conclusion, now:
     due_at = conclusion.due_at if conclusion.waiting else now
     with transaction(db):
         _sort_some(db, now)  # an item that is just put again is still known: settled, it must not come back
-        db.executemany(BURY, [(item_to_json(item), item.id) for item in conclusion.buried])
-        db.executemany(FORGET, [(item.id,) for item in conclusion.buried + conclusion.settled])
-        db.executemany(FORGET_DEAD, [(item.id,) for item in conclusion.settled])
-        if db.execute(END_LEASE, (due_at, *place, claim.token)).rowcount:
-            db.executemany(KEEP, [(item_to_json(item), item.id) for item in conclusion.waiting])
-        db.execute(FORGET_EMPTY + THIS_ENTRY, place)
+        db.executemany(sql.BURY, [(item_to_json(item), item.id) for item in conclusion.buried])
+        db.executemany(sql.FORGET, [(item.id,) for item in conclusion.buried + conclusion.settled])
+        db.executemany(sql.FORGET_DEAD, [(item.id,) for item in conclusion.settled])
+        if db.execute(sql.END_LEASE, (due_at, *place, claim.token)).rowcount:
+            db.executemany(sql.KEEP, [(item_to_json(item), item.id) for item in conclusion.waiting])
+        db.execute(sql.FORGET_EMPTY + sql.THIS_ENTRY, place)
 
 
 def _fates(db: sqlite3.Connection, ids: Sequence[str]) -> dict[str, tuple[Literal["queued", "failed"], Item]]:
-    found = [row for name in ids for row in fetch(db, FATE, name, name)]
+    found = [row for name in ids for row in fetch(db, sql.FATE, name, name)]
     return {name: (fate, item_from_json(text)) for name, fate, text in found}
 
 
@@ -383,17 +291,17 @@ def _revive(db: sqlite3.Connection, ids: Sequence[str] | None, now: float) -> in
         for seq, text in found:
             item = item_from_json(text)._replace(attempts=0, reason=None)
             place = (item.ref.backend, _to_bytes(entry_of(item)))
-            db.execute(REVIVE_ENTRY, (*place, now))
-            db.execute(REVIVE, (seq, item.id, item.created_at, item_to_json(item), *place))
-            db.execute(FORGET_DEAD, (item.id,))
+            db.execute(sql.REVIVE_ENTRY, (*place, now))
+            db.execute(sql.REVIVE, (seq, item.id, item.created_at, item_to_json(item), *place))
+            db.execute(sql.FORGET_DEAD, (item.id,))
         return len(found)
 
 
 def _dead(db: sqlite3.Connection, ids: Sequence[str] | None) -> list[tuple[int, str]]:
     """Return the places of dead letters, and themselves."""
     if ids is None:
-        return fetch(db, DEAD)
-    return [row for name in dict.fromkeys(ids) for row in fetch(db, DEAD + THIS_ID, name)]
+        return fetch(db, sql.DEAD)
+    return [row for name in dict.fromkeys(ids) for row in fetch(db, sql.DEAD + sql.THIS_ID, name)]
 
 
 def _purge(db: sqlite3.Connection, ids: Sequence[str] | None, statement: str, *values: float) -> int:
@@ -401,8 +309,8 @@ def _purge(db: sqlite3.Connection, ids: Sequence[str] | None, statement: str, *v
         if ids is None:
             count = db.execute(statement, values).rowcount
         else:
-            count = sum(db.execute(statement + THIS_ID, (*values, name)).rowcount for name in ids)
-        db.execute(FORGET_EMPTY)
+            count = sum(db.execute(statement + sql.THIS_ID, (*values, name)).rowcount for name in ids)
+        db.execute(sql.FORGET_EMPTY)
         return count
 
 
@@ -422,19 +330,19 @@ def _take(db: sqlite3.Connection, bucket: str, pace: Pace, now: float) -> float:
             return held_until - now
         tokens, counted_at = _filled(tokens, counted_at, pace, now)
         left = tokens - 1 if tokens >= 1 else tokens
-        db.execute(SAVE_BUCKET, (bucket, left, counted_at, held_until))
+        db.execute(sql.SAVE_BUCKET, (bucket, left, counted_at, held_until))
     return 0.0 if tokens >= 1 else (1 - tokens) / pace.rate
 
 
 def _hold(db: sqlite3.Connection, bucket: str, until: float) -> None:
     with transaction(db):
         tokens, counted_at, held_until = _bucket(db, bucket)
-        db.execute(SAVE_BUCKET, (bucket, tokens, counted_at, max(until, held_until) if until else 0.0))
+        db.execute(sql.SAVE_BUCKET, (bucket, tokens, counted_at, max(until, held_until) if until else 0.0))
 
 
 def _bucket(db: sqlite3.Connection, name: str) -> tuple[float | None, float, float]:
     """Return how many tokens there were (None: as many as fit), when that was, and until when nobody may take any."""
-    rows = fetch(db, BUCKET, name)
+    rows = fetch(db, sql.BUCKET, name)
     return rows[0] if rows else (None, 0.0, 0.0)
 
 
