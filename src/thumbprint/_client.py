@@ -146,17 +146,7 @@ class Thumbprint:
         which: Which = "last",
     ) -> Receipt:
         """Say what somebody thinks of an answer. See `thumbprint.record_feedback`."""
-        feedback = feedback_from(
-            thumbs=thumbs,
-            score=score,
-            scores=scores,
-            comment=comment,
-            expected=expected,
-            tags=tags,
-            metadata=metadata,
-            user_id=user_id,
-            source=source,
-        )
+        feedback = feedback_from(thumbs, score, scores, comment, expected, tags, metadata, user_id, source)
         return self.record(target, feedback, which)
 
     def record(self, target: Any, feedback: Feedback, which: Which) -> Receipt:
@@ -258,7 +248,11 @@ class Thumbprint:
         self._worker.after_fork()
 
     def _queue(self, refs: Sequence[LogRef], feedback: Feedback) -> Receipt:
-        told = {index: told for index, ref in enumerate(refs) if (told := self._told_at_once(ref, feedback))}
+        told: dict[int, Told] | None = None
+        for place, ref in enumerate(refs):
+            news = self._told_at_once(ref, feedback)
+            if news is not None:
+                told = {**(told or {}), place: news}
         receipt, items = self._tracker.open(refs, feedback, told)
         try:
             if items and self._put(items):

@@ -179,17 +179,7 @@ def record_feedback(
     UnknownTargetError where no call is behind the target; ConfigurationError where the service's credentials are not
     set.
     """
-    feedback = feedback_from(
-        thumbs=thumbs,
-        score=score,
-        scores=scores,
-        comment=comment,
-        expected=expected,
-        tags=tags,
-        metadata=metadata,
-        user_id=user_id,
-        source=source,
-    )
+    feedback = feedback_from(thumbs, score, scores, comment, expected, tags, metadata, user_id, source)
     return _get().record(target, feedback, which)
 
 

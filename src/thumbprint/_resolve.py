@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import operator
 from typing import TYPE_CHECKING, Any, Final, NoReturn, get_args
 
 from ._call import attached
@@ -25,9 +23,6 @@ _HINT: Final = (
 )
 _SHOWN: Final = 100
 _WHICH: Final = get_args(Which)
-_WORDS: Final = tuple(spec.name for spec in dataclasses.fields(LogRef) if spec.name != "captured_at")
-_WORD_TYPES: Final = frozenset({str, type(None)})
-_words_of: Final = operator.attrgetter(*_WORDS)
 
 
 def resolve(target: Any, which: Which, references: References) -> tuple[LogRef, ...]:
@@ -48,7 +43,7 @@ def resolve(target: Any, which: Which, references: References) -> tuple[LogRef, 
 def _explicit(target: Any) -> tuple[LogRef, ...] | None:
     """Return the refs that the caller named one by one; None where the target is something else."""
     if isinstance(target, LogRef):
-        return (_checked(target),)
+        return (target,)
     if not isinstance(target, (list, tuple, set, frozenset)):
         return None
     for ref in target:
@@ -59,23 +54,7 @@ def _explicit(target: Any) -> tuple[LogRef, ...] | None:
             )
     if not target:
         raise UnknownTargetError(f"the {type(target).__name__} of targets is empty")
-    return tuple(dict.fromkeys(_checked(ref) for ref in target))
-
-
-def _checked(ref: LogRef) -> LogRef:
-    """Return the ref that the caller made; raise where it is none that a service could have given."""
-    words = _words_of(ref)
-    if not _WORD_TYPES.issuperset(map(type, words)):
-        for name, value in zip(_WORDS, words, strict=True):
-            if value is not None and not isinstance(value, str):
-                raise ArgumentTypeError(f"target: {value!a:.80} cannot be the {name} of a LogRef", argument="target")
-    backend, id_ = words[:2]
-    if not (backend and id_ and backend.isprintable() and id_.isprintable()):
-        name = "id" if backend and backend.isprintable() else "backend"
-        raise ArgumentValueError(
-            f"target: {getattr(ref, name)!a:.80} cannot be the {name} of a LogRef", argument="target"
-        )
-    return ref
+    return tuple(dict.fromkeys(target))
 
 
 def _calls(target: Any, references: References) -> tuple[Call, ...]:

@@ -230,7 +230,7 @@ class Cloudflare:
         unset = [name for name in ("api_token", "account_id", "gateway_id") if not getattr(self, name)]
         if unset:
             return [self._unset(unset)]
-        place = LogRef(backend=self.name, id="")
+        place = LogRef(backend=self.name, id="any")
         answer = yield self._get(f"{self._logs_url(place)}?per_page=1")
         if _logs(answer) is None:
             return [self._refusal(answer)]
