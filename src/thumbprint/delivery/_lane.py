@@ -133,6 +133,9 @@ class Lane:
             for parts, verdict in deliver(claims, self.backend, transport, _Leased(self.pacer, ends_at)):
                 now = time.time()
                 pause = max(pause, self._pause_after(verdict, now))
+                if verdict.kind == "delivered" and parts is claims:  # as nearly always
+                    ended = {claim.entry: Conclusion(claim.items) for claim in claims}
+                    break
                 for part in parts:
                     conclusion = self._concluded(part.items, verdict, now)
                     before = ended.get(part.entry)
@@ -157,18 +160,14 @@ class Lane:
             self._run.wake()
 
     def batches(self, claims: Sequence[Claim]) -> Iterable[list[Claim]]:
-        """Group claims that can share a delivery."""
+        """Group claims that can share a delivery; where the backend cannot tell, each goes alone."""
         groups: dict[str, list[Claim]] = {}
-        for claim in claims:
-            groups.setdefault(self._destination(claim), []).append(claim)
-        return groups.values()
-
-    def _destination(self, claim: Claim) -> str:
-        """Return what the claims of one delivery share; where the backend cannot tell, the claim goes alone."""
         try:
-            return self.backend.destination(claim.items[0].ref)
-        except Exception:
-            return claim.entry
+            for claim in claims:
+                groups.setdefault(self.backend.destination(claim.items[0].ref), []).append(claim)
+        except Exception:  # its delivery tells of it
+            return [[claim] for claim in claims]
+        return groups.values()
 
     def _conclude(self, concluded: Sequence[tuple[Claim, Conclusion]]) -> None:
         """End the leases, then tell everybody who waits."""
