@@ -65,8 +65,10 @@ class _Secret(str):
 
 
 def concealed(secret: Any) -> Any:
-    """Return a secret such that no repr shows it; of what is no string, only the type."""
-    return secret if secret is None else _Secret(secret) if isinstance(secret, str) else type(secret)
+    """Return a secret such that no repr shows it; of what is no string, only its type. Twice does nothing more."""
+    if isinstance(secret, str):
+        return _Secret(secret)
+    return secret if secret is None or isinstance(secret, type) else type(secret)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
