@@ -863,6 +863,25 @@ def test_while_the_store_cannot_be_reached_delivery_rests_and_goes_on_when_it_is
     assert f"{method} is down" in caplog.text
 
 
+def test_a_sender_that_cannot_look_for_more_leaves_off_and_delivery_goes_on_when_the_store_is_back(
+    make_house, short_store_pauses
+):
+    store = Failing()
+
+    def answer(_):
+        if not store.failed.is_set():
+            store.down.add("claim")
+        return OK
+
+    house = make_house(Echo(batch_size=1), store=store, transport=Answers(answer))
+    receipts = [house.put(entry(name), thumbs="up") for name in "abc"]
+    house.worker.wake()
+    assert store.failed.wait(LONG)
+    store.down.clear()
+
+    assert [settled(receipt).attempts for receipt in receipts] == [1, 1, 1]
+
+
 def test_what_was_delivered_while_the_store_could_not_be_told_is_delivered_again_when_its_lease_ends(
     make_house, monkeypatch, caplog
 ):
