@@ -382,26 +382,6 @@ def test_where_no_thread_can_be_started_feedback_stays_queued_until_one_can(emul
     assert thumbprint.flush(10).delivered == 2
 
 
-@pytest.mark.parametrize(
-    ("fields", "error"),
-    [
-        ({"id": 5}, thumbprint.ArgumentTypeError),
-        ({"id": ["x"]}, thumbprint.ArgumentTypeError),
-        ({"id": "01J", "account_id": 5}, thumbprint.ArgumentTypeError),
-        ({"id": ""}, thumbprint.ArgumentValueError),
-        ({"id": None}, thumbprint.ArgumentValueError),
-        ({"id": "\ud800"}, thumbprint.ArgumentValueError),
-        ({"id": "line\nbreak"}, thumbprint.ArgumentValueError),
-    ],
-)
-def test_a_log_ref_that_no_service_could_have_given_is_refused(emulator, fields, error):
-    ref = LogRef(backend="cloudflare", **fields)
-    for target in (ref, [LogRef(backend="cloudflare", id="good"), ref] if fields["id"] != ["x"] else ref):
-        with pytest.raises(error, match="target"):
-            thumbprint.record_feedback(target, thumbs="up")
-    assert thumbprint.flush(0).remaining == 0
-
-
 def test_a_cancelled_wait_leaves_nothing_behind(emulator, completion):
     emulator.fail("/client/v4", hang=True, times=None)
     receipt = thumbprint.record_feedback(completion, thumbs="up")

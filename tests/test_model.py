@@ -15,11 +15,12 @@ from thumbprint._model import NON_GENERATING, UNSET, Feedback, Item, Pace, Unset
 REF = LogRef(backend="cloudflare", id="01JADMCQQQBWH3NXZ5GCRN98DP", operation="chat", account_id="a", gateway_id="g")
 TEXT_FIELDS = [spec.name for spec in dataclasses.fields(LogRef) if spec.name != "captured_at"]
 OPTIONAL_TEXT = st.none() | st.text()
+VISIBLE = st.text(min_size=1).filter(str.isprintable)
 
 log_refs = st.builds(
     LogRef,
-    backend=st.text(),
-    id=st.text(),
+    backend=VISIBLE,
+    id=VISIBLE,
     **{name: OPTIONAL_TEXT for name in TEXT_FIELDS if name not in {"backend", "id"}},
     captured_at=st.floats(allow_nan=False, allow_infinity=False),
 )
@@ -83,6 +84,32 @@ def test_a_log_ref_takes_a_whole_number_as_its_time():
 def test_a_log_ref_refuses_a_value_of_another_type_and_names_it(name, value):
     with pytest.raises(ValueError, match=f"cannot be the {name} of a LogRef"):
         LogRef.from_dict({**REF.to_dict(), name: value})
+
+
+@pytest.mark.parametrize(
+    ("fields", "error", "name"),
+    [
+        ({"id": 5}, TypeError, "id"),
+        ({"id": ["x"]}, TypeError, "id"),
+        ({"id": "01J", "account_id": 5}, TypeError, "account_id"),
+        ({"id": ""}, ValueError, "id"),
+        ({"id": None}, ValueError, "id"),
+        ({"id": "\ud800"}, ValueError, "id"),
+        ({"id": "line\nbreak"}, ValueError, "id"),
+        ({"backend": "", "id": "01J"}, ValueError, "backend"),
+        ({"backend": "cloud\tflare", "id": "01J"}, ValueError, "backend"),
+    ],
+)
+def test_a_log_ref_that_no_service_could_have_given_cannot_be_made(fields, error, name):
+    with pytest.raises(error, match=f"cannot be the {name} of a LogRef"):
+        LogRef(**{"backend": "cloudflare", **fields})
+
+
+def test_a_log_ref_takes_text_of_a_type_of_its_own():
+    class Text(str):
+        __slots__ = ()
+
+    assert LogRef(backend="cloudflare", id=Text("01J"), gateway_id=Text("g")).id == "01J"
 
 
 @pytest.mark.parametrize(

@@ -23,8 +23,7 @@ _SOURCES: Final = get_args(Source)
 _SHOWN: Final = 80
 
 
-def feedback_from(
-    *,
+def feedback_from(  # noqa: PLR0917 - the caller of `record_feedback` waits less for arguments without names
     thumbs: str | bool | int | Unset | None = UNSET,
     score: float | Unset | None = UNSET,
     scores: Mapping[str, float | None] | None = None,
@@ -40,17 +39,18 @@ def feedback_from(
     Raises ArgumentValueError (a ValueError) or ArgumentTypeError (a TypeError) naming the argument and the value.
     """
     checked = Feedback(
-        thumbs=thumbs if thumbs is UNSET or thumbs is None else _thumbs(thumbs),
-        score=score if score is UNSET or score is None else _unit_interval("score", score),
-        scores=_scores(scores) if scores is not None else NONE_NAMED,
-        comments=(_text("comment", comment, MAX_COMMENT_BYTES),) if comment is not None and comment != "" else (),
-        expected=expected if expected is UNSET else _json("expected", expected),
-        tags=_tags(tags) if tags is not None else None,
-        metadata=_metadata(metadata) if metadata is not None else NONE_NAMED,
-        user_id=_name("user_id", user_id) if user_id is not None else None,
-        source=_source(source) if source is not None else None,
+        thumbs if thumbs is UNSET or thumbs is None else _thumbs(thumbs),
+        score if score is UNSET or score is None else _unit_interval("score", score),
+        _scores(scores) if scores is not None else NONE_NAMED,
+        (_text("comment", comment, MAX_COMMENT_BYTES),) if comment is not None and comment != "" else (),
+        expected if expected is UNSET else _json("expected", expected),
+        _tags(tags) if tags is not None else None,
+        _metadata(metadata) if metadata is not None else NONE_NAMED,
+        _name("user_id", user_id) if user_id is not None else None,
+        _source(source) if source is not None else None,
     )
-    _refuse_silence(checked)
+    if checked.thumbs is UNSET and checked.score is UNSET:
+        _refuse_silence(checked)
     if checked.scores:
         _refuse_conflict(checked)
     return checked
@@ -72,7 +72,7 @@ def said(feedback: Feedback) -> set[str]:
 
 
 def _refuse_silence(feedback: Feedback) -> None:
-    if feedback.thumbs is UNSET and feedback.score is UNSET and not said(feedback):
+    if not said(feedback):
         raise ArgumentValueError(
             "this feedback says nothing: give at least one of thumbs, score, scores, comment, expected, tags "
             "and metadata (user_id and source only say who speaks)",
@@ -186,7 +186,7 @@ def _name(argument: str, value: object) -> str:
 def _text(argument: str, value: object, most: int) -> str:
     if not isinstance(value, str):
         _wrong_type(argument, value, "a string")
-    text = str.__str__(value)  # of a subclass only the text: `str()` of an Enum's member is its name
+    text = value if type(value) is str else str.__str__(value)  # an Enum's `str()` would be its name
     if 4 * len(text) > most or not text.isascii():  # else it is short enough, and can be encoded
         try:
             length = len(text.encode())

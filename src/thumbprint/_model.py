@@ -6,6 +6,7 @@ Frozen, and of the standard library only. They know nothing of the rooms that ma
 from __future__ import annotations
 
 import dataclasses
+import operator
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
@@ -51,6 +52,8 @@ class LogRef:
     `project_name` and `experiment_id` (Braintrust); None means "as configured". `response_id` is the id that the
     model's answer bore, `trace_id` and `span_id` (32 and 16 hex digits) the OpenTelemetry span that was current, and
     `captured_at` the time of the capture, in seconds since 1970; 0 where it is not known.
+
+    Raises TypeError and ValueError for what no service could have given.
     """
 
     backend: str
@@ -65,6 +68,15 @@ class LogRef:
     trace_id: str | None = None
     span_id: str | None = None
     captured_at: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Check it here, once: whoever records feedback for it does not wait for that."""
+        words = _words_of(self)
+        if not _WORD_TYPES.issuperset(map(type, words)):
+            _refuse_wrong_types(words)
+        if not (self.backend and self.id and self.backend.isprintable() and self.id.isprintable()):
+            name = "id" if self.backend and self.backend.isprintable() else "backend"
+            raise ValueError(f"{getattr(self, name)!a:.80} cannot be the {name} of a LogRef: give visible characters")
 
     def __repr__(self) -> str:
         return f"LogRef({', '.join(f'{name}={value!r}' for name, value in self.to_dict().items())})"
@@ -95,7 +107,16 @@ class LogRef:
         return cls(**known)
 
 
+def _refuse_wrong_types(words: Sequence[object]) -> None:
+    for name, value in zip(_WORDS, words, strict=True):
+        if value is not None and not isinstance(value, str):
+            raise TypeError(f"{value!a:.80} cannot be the {name} of a LogRef: it takes a string")
+
+
 _LOG_REF_FIELDS: Final = tuple(spec.name for spec in dataclasses.fields(LogRef))
+_WORDS: Final = tuple(name for name in _LOG_REF_FIELDS if name != "captured_at")
+_WORD_TYPES: Final = frozenset({str, type(None)})
+_words_of: Final = operator.attrgetter(*_WORDS)
 
 
 class Feedback(NamedTuple):

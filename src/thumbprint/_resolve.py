@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
-import operator
 from typing import TYPE_CHECKING, Any, Final, NoReturn, get_args
 
 from ._call import attached
 from ._model import LogRef, Which
 from ._scope import Scope, current_scope, current_span, last_of
+from ._token import Grant
 from .errors import AmbiguousTargetError, ArgumentTypeError, ArgumentValueError, UnknownTargetError
 from .stores import Key
 
@@ -25,9 +24,6 @@ _HINT: Final = (
 )
 _SHOWN: Final = 100
 _WHICH: Final = get_args(Which)
-_WORDS: Final = tuple(spec.name for spec in dataclasses.fields(LogRef) if spec.name != "captured_at")
-_WORD_TYPES: Final = frozenset({str, type(None)})
-_words_of: Final = operator.attrgetter(*_WORDS)
 
 
 def resolve(target: Any, which: Which, references: References) -> tuple[LogRef, ...]:
@@ -48,7 +44,7 @@ def resolve(target: Any, which: Which, references: References) -> tuple[LogRef, 
 def _explicit(target: Any) -> tuple[LogRef, ...] | None:
     """Return the refs that the caller named one by one; None where the target is something else."""
     if isinstance(target, LogRef):
-        return (_checked(target),)
+        return (target,)
     if not isinstance(target, (list, tuple, set, frozenset)):
         return None
     for ref in target:
@@ -59,23 +55,7 @@ def _explicit(target: Any) -> tuple[LogRef, ...] | None:
             )
     if not target:
         raise UnknownTargetError(f"the {type(target).__name__} of targets is empty")
-    return tuple(dict.fromkeys(_checked(ref) for ref in target))
-
-
-def _checked(ref: LogRef) -> LogRef:
-    """Return the ref that the caller made; raise where it is none that a service could have given."""
-    words = _words_of(ref)
-    if not _WORD_TYPES.issuperset(map(type, words)):
-        for name, value in zip(_WORDS, words, strict=True):
-            if value is not None and not isinstance(value, str):
-                raise ArgumentTypeError(f"target: {value!a:.80} cannot be the {name} of a LogRef", argument="target")
-    backend, id_ = words[:2]
-    if not (backend and id_ and backend.isprintable() and id_.isprintable()):
-        name = "id" if backend and backend.isprintable() else "backend"
-        raise ArgumentValueError(
-            f"target: {getattr(ref, name)!a:.80} cannot be the {name} of a LogRef", argument="target"
-        )
-    return ref
+    return tuple(dict.fromkeys(target))
 
 
 def _calls(target: Any, references: References) -> tuple[Call, ...]:
@@ -83,6 +63,8 @@ def _calls(target: Any, references: References) -> tuple[Call, ...]:
         return _ambient(references)
     if isinstance(target, Scope):
         return target.calls or _unknown(f"nothing was captured in {target!r}")
+    if isinstance(target, Grant):
+        return _of_grant(target, references)
     if isinstance(target, str):
         return _by_id(str(target), references)
     call = _carried(target) or _by_response_id(_own_id(target), references)
@@ -104,6 +86,15 @@ def _ambient(references: References) -> tuple[Call, ...]:
         _unknown(f"no target was given, and neither a scope nor an OpenTelemetry span is current: {_HINT}")
     return references.recall(Key("trace", trace_id)) or _unknown(
         f"no target was given, no scope is open, and nothing was captured in the current trace {trace_id}"
+    )
+
+
+def _of_grant(grant: Grant, references: References) -> tuple[Call, ...]:
+    """Return the calls of the scope that a token names; never what else bears its id."""
+    scope_id = grant.scope_id or ""
+    return references.recall(Key("scope", scope_id)) or _unknown(
+        f"the token leads to the scope {scope_id[:_SHOWN]!r}, of which no call is known here: it captured none, or "
+        f"its store is not shared"
     )
 
 

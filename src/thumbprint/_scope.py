@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar, cast
 
 from opentelemetry import context as otel
 
-from .errors import ArgumentTypeError, ArgumentValueError
+from ._token import ALLOWED, LIFETIME
+from .errors import ArgumentTypeError, ArgumentValueError, ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Generator, Iterator
+    from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator
     from types import TracebackType
 
     from ._call import Call
@@ -65,8 +66,14 @@ class Scope:
     In a generator, decorate: a with-block around a `yield` stays open in whoever consumes the generator.
     """
 
-    def __init__(self, id: str | None = None) -> None:  # noqa: A002 - the contract's name
+    def __init__(
+        self,
+        id: str | None = None,  # noqa: A002 - the contract's name
+        *,
+        issue: Callable[[Scope, float, Iterable[str]], str] | None = None,  # for thumbprint's own use
+    ) -> None:
         check_id(id)
+        self._issue = issue
         self._given_id = id
         self._id = id if id is not None else os.urandom(FRESH_ID_BYTES).hex()
         self._calls: deque[Call] = deque(maxlen=MAX_CALLS)
@@ -91,6 +98,16 @@ class Scope:
         """
         call = last_of(self.calls)
         return call.refs[-1] if call else None
+
+    def token(self, *, expires_in: float = LIFETIME, allow: Iterable[str] = ALLOWED) -> str:
+        """Return a signed token that a browser may hold: it leads to the last call of this scope.
+
+        Where nothing was captured yet, it leads to the last call that there will be, through the store. See
+        `thumbprint.token_for`, also for what is raised.
+        """
+        if self._issue is None:
+            raise ConfigurationError("this Scope was made without a Thumbprint: thumbprint.scope() makes one with")
+        return self._issue(self, expires_in, allow)
 
     @property
     def calls(self) -> tuple[Call, ...]:
@@ -151,7 +168,7 @@ class Scope:
         return _decorated(function, self._fresh)
 
     def _fresh(self) -> Scope:
-        return type(self)(self._given_id)
+        return type(self)(self._given_id, issue=self._issue)
 
     def __repr__(self) -> str:
         return f"<Scope {self._id!r}: {len(self._calls)} calls>"

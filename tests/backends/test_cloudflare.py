@@ -489,7 +489,7 @@ def test_what_the_ref_does_not_know_is_filled_in_from_the_configuration():
     assert "/accounts/own-account/ai-gateway/gateways/own-gateway/logs/" in request.url
 
 
-@given(st.text(min_size=1), st.text(min_size=1), st.text(min_size=1))
+@given(st.text(min_size=1), st.text(min_size=1), st.text(min_size=1).filter(str.isprintable))
 def test_path_segments_are_percent_encoded(account, gateway, log_id):
     ref = LogRef(backend="cloudflare", id=log_id, account_id=account, gateway_id=gateway)
     [request], _ = walk(CONFIGURED, feedback_from(thumbs="up"), answer(), ref=ref)

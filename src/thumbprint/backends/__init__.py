@@ -8,10 +8,12 @@ from ._protocol import (
     Diagnosable,
     Diagnosis,
     Exchange,
+    Homed,
     HttpRequest,
     Plan,
     Verdict,
     judge,
+    known_home,
 )
 from .braintrust import Braintrust
 from .cloudflare import Cloudflare
@@ -26,8 +28,10 @@ __all__ = [
     "Diagnosable",
     "Diagnosis",
     "Exchange",
+    "Homed",
     "HttpRequest",
     "Plan",
     "Verdict",
     "judge",
+    "known_home",
 ]

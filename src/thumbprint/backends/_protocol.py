@@ -190,6 +190,21 @@ class Confirmable(Protocol):
         ...
 
 
+@runtime_checkable
+class Homed(Protocol):
+    """What a backend may have besides: where log entries are that its settings speak of."""
+
+    @property
+    def home(self) -> Mapping[str, str]:
+        """What the settings know of it, by the names that a LogRef has, such as `account_id`."""
+        ...
+
+
+def known_home(backend: Backend) -> Mapping[str, str]:
+    """Return what the settings of a backend know of where log entries are."""
+    return backend.home if isinstance(backend, Homed) else {}
+
+
 def judge(answer: Answer) -> Verdict:
     """Say what an answer means by its HTTP status alone, the way most services mean it."""
     status, reason = answer.status, words_of(answer)

@@ -5,7 +5,7 @@ Sources: the gateway's and the REST API's documentation, https://www.braintrust.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 from urllib.parse import quote, urlsplit
 
@@ -106,6 +106,12 @@ class Braintrust:
     def credential(self) -> str | None:
         """The API key."""
         return self.api_key
+
+    @property
+    def home(self) -> Mapping[str, str]:
+        """The project or experiment that `parent` names."""
+        found = _home_of_parent(self.parent) or _NOWHERE
+        return {name: value for name, value in asdict(found).items() if value}
 
     def recognise(self, exchange: Exchange) -> LogRef | None:
         """Return the row that `x-bt-span-id` names; where it lives tells the slug beside it, or the request's parent.

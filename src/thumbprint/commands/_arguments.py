@@ -6,7 +6,7 @@ import argparse
 import json
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from .. import LogRef
+from .. import ArgumentValueError, LogRef
 from .._config import STORE
 from .._model import UNSET
 
@@ -47,9 +47,12 @@ def add_log_entry(parser: argparse.ArgumentParser) -> None:
 
 
 def log_entry(chosen: argparse.Namespace) -> LogRef:
-    """Return the log entry that the options say."""
+    """Return the log entry that the options say; raise ArgumentValueError where there can be none such."""
     home = (option.replace("-", "_") for option in HOME_OPTIONS)
-    return LogRef(backend=chosen.backend, id=chosen.id, **{name: getattr(chosen, name) for name in home})
+    try:
+        return LogRef(backend=chosen.backend, id=chosen.id, **{name: getattr(chosen, name) for name in home})
+    except ValueError as error:
+        raise ArgumentValueError(str(error), argument="id") from None
 
 
 def add_feedback(parser: argparse.ArgumentParser) -> None:
