@@ -12,20 +12,24 @@ import contextlib
 import os
 import secrets
 import socket
-from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING
 
 import uvicorn
 from fastapi import FastAPI, HTTPException
 from fastapi.responses import FileResponse, StreamingResponse
-from openai import AsyncOpenAI, AsyncStream, OpenAIError
-from openai.types.chat import ChatCompletionChunk
+from openai import AsyncOpenAI, OpenAIError
 from pydantic import BaseModel, Field
 
 import thumbprint
 from thumbprint.emulator import Emulator
 from thumbprint.web.asgi import FeedbackEndpoint, ThumbprintMiddleware
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from openai import AsyncStream
+    from openai.types.chat import ChatCompletionChunk
 
 FOLDER = Path(__file__).parent
 MODEL = os.environ.get("CHAT_MODEL", "gpt-5")
@@ -85,11 +89,11 @@ async def words(stream: AsyncStream[ChatCompletionChunk]) -> AsyncIterator[str]:
 
 
 @contextlib.contextmanager
-def gateway() -> object:
+def gateway() -> Iterator[None]:
     """Use the gateway of the environment; where there is none, run the emulator and point the environment at it."""
     # Where it is not set, tokens are good until this process ends.
     os.environ.setdefault("THUMBPRINT_SECRET", secrets.token_urlsafe(32))
-    if "OPENAI_BASE_URL" in os.environ:
+    if os.environ.get("OPENAI_BASE_URL"):
         yield
         return
     with Emulator() as emulator:
