@@ -167,7 +167,7 @@ def test_the_same_words_at_once_count_once_and_another_word_between_counts(endpo
 
 
 def test_a_thumbprint_of_ones_own_takes_what_it_signed(endpoint, emulator):
-    own = thumbprint.Thumbprint(secret="quite another secret of the tests, long enough")
+    own = thumbprint.Thumbprint(secret="quite another secret of the tests and long enough")
     endpoint.serve(thumbprint=own)
     got = endpoint.say(token=thumbprint.token_for(REF), thumbs="up")
     is_problem(got, 403, "signature is wrong")
