@@ -103,8 +103,7 @@ class Desk:
         return answer
 
     def _recorded(self, grant: Grant, feedback: Feedback) -> Answer:
-        target = grant.scope_id if grant.scope_id is not None else grant.refs
-        receipt = self._ours().record(target, feedback, grant.which)
+        receipt = self._ours().record(grant.refs or grant, feedback, grant.which)
         return json_answer(202, {"id": receipt.id, "status": receipt.status})
 
     def finished(self, request: Request, answer: Answer | Problem) -> Answer:

@@ -107,7 +107,11 @@ def _from_form(text: str) -> dict[str, Any]:
 def _pairs(text: str, *, strict: bool) -> list[tuple[str, str]]:
     try:
         return parse_qsl(
-            text, keep_blank_values=True, strict_parsing=strict and text != "", errors="strict", max_num_fields=MAX_FIELDS
+            text,
+            keep_blank_values=True,
+            strict_parsing=strict and text != "",
+            errors="strict",
+            max_num_fields=MAX_FIELDS,
         )
     except ValueError:  # UnicodeDecodeError too
         raise Problem(400, "this is no form that can be read") from None

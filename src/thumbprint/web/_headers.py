@@ -43,13 +43,14 @@ def labelled(
     A header that the application set itself is left as it is. `expose` is the header to add where none says yet what
     may be read; else `exposing` returns the value of the one that does with our names added.
     """
-    kept = list(headers)
+    kept: list[tuple[AnyStr, AnyStr]] = list(headers)
     names = [name.lower() for name, _ in kept]
-    added = [label for label in labels if label[0] not in names]
+    added: list[tuple[AnyStr, AnyStr]] = [label for label in labels if label[0] not in names]
     if expose[0] not in names:
-        return [*kept, *added, expose]
-    place = names.index(expose[0])
-    kept[place] = (kept[place][0], exposing(kept[place][1]))
+        added.append(expose)
+    else:
+        place = names.index(expose[0])
+        kept[place] = (kept[place][0], exposing(kept[place][1]))
     return kept + added
 
 

@@ -174,5 +174,3 @@ def _declared(length: str | None) -> int | None:
     if not (length.isascii() and length.isdigit()):
         raise Problem(400, "Content-Length is not a number of bytes")
     return int(length) if len(length) < 10 else MAX_BODY + 1
-
-

@@ -30,14 +30,10 @@ background:#1d4ed8;color:#fff}
 """
 _STYLE_HASH: Final = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
 
-_HEADERS: Final = (
-    ("content-type", "text/html; charset=utf-8"),
-    (
-        "content-security-policy",
-        f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; form-action 'self'; base-uri 'none'; "
-        f"frame-ancestors 'none'",
-    ),
+_POLICY: Final = (
+    f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
+_HEADERS: Final = (("content-type", "text/html; charset=utf-8"), ("content-security-policy", _POLICY))
 
 _STARS: Final = (("0", "Very poor"), ("0.25", "Poor"), ("0.5", "Fair"), ("0.75", "Good"), ("1", "Very good"))
 _THUMBS: Final = (("up", "👍 Yes"), ("down", "👎 No"))

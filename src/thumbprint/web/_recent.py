@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 MAX_TOKENS: Final = 10_000
 DOUBLE_CLICK: Final = 10.0  # seconds within which the same words count once
-PATIENCE: Final = 10.0  # seconds that a double click waits for the first one's answer
 
 
 class _Token:
@@ -58,12 +57,11 @@ class Recent:
         now = self._clock()
         with self._lock:
             token = self._token(key)
-            if token.words == words and now - token.at < DOUBLE_CLICK:
-                answer, first = token.answer, False
-            else:
-                answer, first = Future[Answer](), True
-                token.words, token.at, token.answer = words, now, answer
-        return self._recorded(token, answer, record) if first else answer.result(PATIENCE)
+            again = token.words == words and now - token.at < DOUBLE_CLICK
+            if not again:
+                token.words, token.at, token.answer = words, now, Future()
+            answer = token.answer
+        return answer.result() if again else self._recorded(token, answer, record)
 
     def _recorded(self, token: _Token, answer: Future[Answer], record: Callable[[], Answer]) -> Answer:
         try:

@@ -34,8 +34,9 @@ _EXPOSE: Final = (_headers.EXPOSE.encode(), _headers.EXPOSED.encode())
 class ThumbprintMiddleware:
     """Gives each request, and each websocket, a scope of its own, and tells it to the client: `app.add_middleware(…)`.
 
-    HTTP responses get the headers `x-feedback-id`, the scope's id, and, where a secret is configured, `x-feedback-token`,
-    a token made when the headers leave: it names the log entry if the model has been called by then, else the scope.
+    HTTP responses get the headers `x-feedback-id`, the scope's id, and where a secret is configured `x-feedback-token`.
+    The token is made when the headers leave: it names the log entry if the model has been called by then, else the
+    scope.
     Pages of other origins may read both. A header of that name which the application set is left alone. All of the
     application's work runs inside the scope: streams and background tasks too. Nothing is buffered.
 
