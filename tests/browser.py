@@ -56,6 +56,5 @@ def watched(context):
     page.on("request", lambda request: hosts.add(request.url.split("/")[2]) if request.url[:4] == "http" else None)
     yield page
     page.close()
-    page.context.clear_cookies()
     assert faults == []
     assert {host.rpartition(":")[0] for host in hosts} <= {"127.0.0.1"}

@@ -1,6 +1,7 @@
 "use strict";
 // The conversation is an array of turns, kept in sessionStorage, so that a reload changes nothing:
-// {role, content} of a user; an answer also has its token, thumbs ("up", "down" or null) and comment.
+// {role, content} of a user; an answer also has its token, thumbs ("up", "down" or null)
+// and comment, as shown, and in `saved` as the server has them.
 const KEY = "chat";
 const find = (id) => document.getElementById(id);
 const part = (item, name) => item.querySelector(name);
@@ -46,19 +47,21 @@ function note(item, text, wrong = false) {
   tell(text);
 }
 
-// Changes a turn at once, and back where the server did not take it.
+// Changes a turn at once, and back to what the server has where it did not take the change.
 async function change(item, turn, said, thanks) {
-  const before = { thumbs: turn.thumbs, comment: turn.comment };
-  const mine = turn.latest = (turn.latest ?? 0) + 1;  // a later press decides what is shown
+  const mine = turn.presses = (turn.presses ?? 0) + 1;  // a later press decides what is shown
   Object.assign(turn, said);
   keep();
   show(item, turn);
   note(item, thanks);
+  part(item, ".why").scrollIntoView({ block: "nearest" });
   try {
     await post(turn, said);
+    turn.saved = { ...turn.saved, ...said };
+    keep();
     return true;
   } catch (error) {
-    if (turn.latest === mine) Object.assign(turn, before);
+    if (turn.presses === mine) Object.assign(turn, { thumbs: null, comment: null }, turn.saved);
     keep();
     show(item, turn);
     note(item, error.message, true);
@@ -89,7 +92,7 @@ function add(turn) {
   part(item, ".text").textContent = turn.content;
   if (turn.role === "assistant") {
     const field = part(item, "textarea");
-    field.id = `why-${turns.indexOf(turn)}`;
+    field.id = `why-${find("talk").children.length}`;
     part(item, "label").htmlFor = field.id;
     part(item, ".up").addEventListener("click", () => vote(item, turn, "up"));
     part(item, ".down").addEventListener("click", () => vote(item, turn, "down"));
