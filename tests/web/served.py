@@ -34,7 +34,7 @@ def stream(request):
     return StreamingResponse(ask() for _ in range(1))
 
 
-routes = [Route("/chat", chat), Route("/stream", stream), Route("/feedback", FeedbackEndpoint())]
+routes = [Route("/chat", chat), Route("/stream", stream), Route("/feedback", FeedbackEndpoint(per_minute=6000))]
 server = uvicorn.Server(
     uvicorn.Config(ThumbprintMiddleware(Starlette(routes=routes)), log_level="warning", lifespan="off")
 )

@@ -477,7 +477,7 @@ def test_a_hook_that_adds_nothing_changes_nothing(endpoint, emulator, token):
 @pytest.mark.parametrize("added", [{"thumbs": "down"}, {"user_id": ""}])
 def test_a_hook_that_adds_what_it_may_not_is_the_servers_fault(endpoint, emulator, token, added):
     endpoint.serve(on_feedback=lambda request, feedback: added)
-    with pytest.raises(ArgumentValueError, match="on_feedback|user_id"):
+    with pytest.raises(ArgumentValueError, match=r"on_feedback|user_id"):
         endpoint.say(token=token, thumbs="up")
     assert votes(emulator) == [(None, None)]
 

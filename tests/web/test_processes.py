@@ -6,6 +6,7 @@ import contextlib
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import httpx
@@ -48,9 +49,9 @@ def test_a_call_in_one_process_gets_the_vote_that_came_to_another(emulator, stor
         asked = httpx.get(f"{first}{path}", trust_env=False, timeout=PATIENCE)
         said = {"token": asked.headers["x-feedback-token"], "thumbs": "down"}
         voted = httpx.post(f"{second}/feedback", json=said, trust_env=False, timeout=PATIENCE)
-        for _ in range(100):  # references are written behind the caller's back: until then nobody knows the scope
-            if voted.status_code != 404:
-                break
+        ends_at = time.monotonic() + PATIENCE
+        # References are written behind the caller's back: until then nobody else knows the scope.
+        while voted.status_code == 404 and time.monotonic() < ends_at:
             voted = httpx.post(f"{second}/feedback", json=said, trust_env=False, timeout=PATIENCE)
         assert voted.status_code == 202
     assert [log["feedback"] for log in emulator.cloudflare_logs()] == [-1]

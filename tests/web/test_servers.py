@@ -256,7 +256,7 @@ def test_a_vote_lands_on_the_call_of_the_request(browser, emulator):
     said = {"token": got.headers["x-feedback-token"], "thumbs": "up"}
     voted = browser.post("/feedback/", json=said)
     assert (voted.status_code, voted.json()["status"]) == (202, "queued")
-    assert sorted(votes(emulator), key=str)[0] == 1
+    assert 1 in votes(emulator)
 
 
 def test_a_stream_that_calls_the_model_after_its_headers_left_is_one_scope(browser, emulator):
@@ -275,7 +275,7 @@ def test_many_requests_at_once_have_a_scope_each(browser):
         try:
             got = browser.get("/chat")
             found.append((got.json()["scope"], got.headers["x-feedback-id"]))
-        except Exception as error:  # noqa: BLE001 - shown below
+        except Exception as error:
             failed.append(error)
 
     visitors = [threading.Thread(target=visit) for _ in range(8)]
