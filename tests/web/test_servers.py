@@ -7,6 +7,7 @@ import functools
 import json
 import threading
 import types
+from typing import Annotated
 
 import django
 import flask
@@ -67,14 +68,15 @@ class Model:
         self.done.set()
 
 
+def question(q: str = "Ulm?"):
+    return q
+
+
 def fastapi_app(model):
     app = FastAPI()
 
-    def question(q: str = "Ulm?"):
-        return q
-
     @app.get("/chat")
-    def chat(background: BackgroundTasks, q: str = Depends(question)):
+    def chat(background: BackgroundTasks, q: Annotated[str, Depends(question)]):
         background.add_task(model.work_later)
         return {"scope": model.ask(), "q": q}
 
@@ -88,7 +90,7 @@ def fastapi_app(model):
 
     @app.get("/decorated")
     @thumbprint.scope()
-    async def decorated(n: int, q: str = Depends(question)):
+    async def decorated(n: int, q: Annotated[str, Depends(question)]):
         return {"scope": model.here(), "n": n, "q": q}
 
     @app.get("/fails")
