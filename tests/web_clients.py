@@ -127,8 +127,7 @@ def waitress_running(app):
     try:
         yield f"http://127.0.0.1:{server.effective_port}"
     finally:
-        stopping.set()
-        server.pull_trigger()
+        server.trigger.pull_trigger(stopping.set)  # by the thread itself, which closes the trigger then
         thread.join(2 * PATIENCE)
     assert not thread.is_alive()
 
