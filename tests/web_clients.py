@@ -12,6 +12,7 @@ import threading
 import httpx
 import uvicorn
 import waitress.server
+from waitress import wasyncore
 
 SECRET = "a secret of the tests, long enough to sign with"
 PATIENCE = 20.0  # seconds
@@ -113,15 +114,21 @@ def uvicorn_running(app, **settings):
 def waitress_running(app):
     """Yield the address of a waitress server of the app, in a thread."""
     server = waitress.server.create_server(app, host="127.0.0.1", port=0, threads=4)
-    thread = threading.Thread(target=server.run, daemon=True)
+    stopping = threading.Event()
+
+    def run():
+        while not stopping.is_set():
+            wasyncore.loop(timeout=1, map=server._map, count=1)
+        server.task_dispatcher.shutdown(timeout=PATIENCE)
+        wasyncore.close_all(server._map)
+
+    thread = threading.Thread(target=run, daemon=True)
     thread.start()
     try:
         yield f"http://127.0.0.1:{server.effective_port}"
     finally:
-        server.close()
-        server.trigger.pull_trigger()
-        thread.join(PATIENCE)
-        server.task_dispatcher.shutdown(timeout=PATIENCE)
+        server.trigger.pull_trigger(stopping.set)  # by the thread itself, which closes the trigger then
+        thread.join(2 * PATIENCE)
     assert not thread.is_alive()
 
 

@@ -65,8 +65,10 @@ class _Secret(str):
 
 
 def concealed(secret: Any) -> Any:
-    """Return a secret such that no repr shows it; of what is no string, only the type."""
-    return secret if secret is None else _Secret(secret) if isinstance(secret, str) else type(secret)
+    """Return a secret such that no repr shows it; of what is no string, only its type. Twice does nothing more."""
+    if isinstance(secret, str):
+        return _Secret(secret)
+    return secret if secret is None or isinstance(secret, type) else type(secret)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,11 +104,12 @@ def settings_from(
     off = disabled_from(disabled, environ)
     if not off:
         check_delivered(chosen, mode)
+    usable = _usable(chosen, fallback=fallback_from(fallback, environ))
     return Settings(
         backends=known,
         expire_after=expire_after_from(expire_after, environ),
-        store=_usable(chosen, fallback=fallback_from(fallback, environ)),
-        delivery=mode,
+        store=usable,
+        delivery="background" if mode == "none" and _only_here(usable, chosen) else mode,
         disabled=off,
         keys=keys_from(secret, environ) or (_passing_keys() if off else None),
     )
@@ -178,6 +181,11 @@ def _usable(store: Store, *, fallback: bool) -> Store:
             warn("fallback", "references and feedback are kept in memory only: %s", error)
             return MemoryStore()
     return BufferedStore(store) if fallback and store.shared else store
+
+
+def _only_here(usable: Store, chosen: Store) -> bool:
+    """Whether memory has taken the place of a store that others could deliver from."""
+    return usable is not chosen and not usable.shared
 
 
 def store_from(store: Store | str | None = None, environ: Mapping[str, str] = ENVIRONMENT) -> Store:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar, cast
 from opentelemetry import context as otel
 
 from ._token import ALLOWED, LIFETIME
+from ._words import counted
 from .errors import ArgumentTypeError, ArgumentValueError, ConfigurationError
 
 if TYPE_CHECKING:
@@ -171,7 +172,7 @@ class Scope:
         return type(self)(self._given_id, issue=self._issue)
 
     def __repr__(self) -> str:
-        return f"<Scope {self._id!r}: {len(self._calls)} calls>"
+        return f"<Scope {self._id!r}: {counted(len(self._calls), 'call')}>"
 
 
 def check_id(id: str | None) -> None:  # noqa: A002 - the contract's name

@@ -1153,6 +1153,18 @@ def test_delivering_now_is_bounded_by_its_timeout(emulator, house):
     emulator.stop()
 
 
+def test_delivering_now_does_not_wait_for_a_pace_that_is_slower_than_its_timeout(emulator, make_house):
+    """Between the requests of one delivery, here a GET and a PATCH, others are waited for longer than before it."""
+    house = make_house(configured(Cloudflare, emulator, pace=Pace(rate=0.1, burst=1)))
+    receipt = house.put(called(emulator), comment="two requests")
+    began = time.monotonic()
+    house.worker.deliver_now(["cloudflare"], 1)
+
+    assert time.monotonic() - began < 5
+    assert [(outcome.status, outcome.attempts) for outcome in receipt.outcomes] == [("queued", 0)]
+    assert [seen.method for seen in emulator.requests() if "ai-gateway" in seen.path] == ["GET"]
+
+
 def test_delivering_now_from_a_store_that_fails_leaves_everything_there(make_house, caplog):
     store = Failing()
     house = make_house(Echo(), store=store)

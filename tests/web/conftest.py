@@ -1,8 +1,8 @@
 from __future__ import annotations
 
-import web_clients
 import pytest
 import sdk
+import web_clients
 
 
 @pytest.fixture

@@ -244,6 +244,8 @@ def check_settings(backend: Any, *, secret: str, urls: Sequence[str]) -> None:
             raise ConfigurationError(f"{named} is of type {type(value).__name__}: it takes a string")
         if setting == secret and not (value.isascii() and value.isprintable() and " " not in value):
             raise ConfigurationError(f"{named} has characters that no header takes: was it pasted with a line break?")
+        if any("\ud800" <= character <= "\udfff" for character in value):
+            raise ConfigurationError(f"{named} has bytes that are no UTF-8, which no URL takes")
         if setting in urls and not all(_is_plain_url(url.strip()) for url in value.split(",") if url.strip()):
             raise ConfigurationError(f"{named} is no URL that can be used: give https://HOST/PATH, without a password")
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from .. import _token
 from .._log import warn
-from . import _headers
-from ._desk import PER_MINUTE, Desk
-from ._http import READ, Answer, Intake, Problem, Request, refusals
-from ._visits import KIND, Visits
+from . import _desk, _headers, _http, _visits
+from ._desk import Desk
+from ._http import Answer, Intake, Problem, Request, refusals
+from ._visits import Visits
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
@@ -84,7 +84,7 @@ class ThumbprintMiddleware:
             labels = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in self._visits.labels(ours)]
             headers = _headers.labelled(message.get("headers", ()), labels, _EXPOSE, _headers.exposing_ours_in_bytes)
         except Exception:  # whatever the application sends there: it is the server's to judge
-            warn(KIND, "a response leaves without our headers", exc_info=True)
+            warn(_visits.KIND, "a response leaves without our headers", exc_info=True)
             return message
         return {**message, "headers": headers}
 
@@ -111,7 +111,7 @@ class FeedbackEndpoint:
         thumbprint: Thumbprint | None = None,
         on_feedback: Callable[[Mapping[str, Any], Feedback], Awaitable[_Added] | _Added] | None = None,
         allow_origins: Iterable[str] = (),
-        per_minute: int = PER_MINUTE,
+        per_minute: int = _desk.PER_MINUTE,
     ) -> None:
         self._desk = Desk(thumbprint=thumbprint, allow_origins=allow_origins, per_minute=per_minute)
         self._on_feedback = on_feedback
@@ -168,7 +168,7 @@ async def _send_answer(answer: Answer, send: _Send) -> None:
 
 
 def _request(scope: _Message) -> Request:
-    headers = {name: ", ".join(values) for name in READ if (values := _values(scope, name.encode()))}
+    headers = {name: ", ".join(values) for name in _http.READ if (values := _values(scope, name.encode()))}
     return Request(method=scope["method"], query=scope.get("query_string", b""), headers=headers)
 
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, Final
 from .. import _token
 from .._log import warn
 from .._scope import Steps
-from . import _headers
-from ._desk import PER_MINUTE, Desk
-from ._http import MAX_BODY, READ, Answer, Intake, Problem, Request, refusals
-from ._visits import KIND, Visits
+from . import _desk, _headers, _http, _visits
+from ._desk import Desk
+from ._http import Answer, Intake, Problem, Request, refusals
+from ._visits import Visits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -83,7 +83,7 @@ class ThumbprintMiddleware:
         try:
             return _headers.labelled(headers, self._visits.labels(ours), _EXPOSE, _headers.exposing_ours)
         except Exception:  # whatever the application says there: it is the server's to judge
-            warn(KIND, "a response leaves without our headers", exc_info=True)
+            warn(_visits.KIND, "a response leaves without our headers", exc_info=True)
             return headers
 
 
@@ -136,7 +136,7 @@ class FeedbackEndpoint:
         thumbprint: Thumbprint | None = None,
         on_feedback: Callable[[Mapping[str, Any], Feedback], _Added] | None = None,
         allow_origins: Iterable[str] = (),
-        per_minute: int = PER_MINUTE,
+        per_minute: int = _desk.PER_MINUTE,
     ) -> None:
         self._desk = Desk(thumbprint=thumbprint, allow_origins=allow_origins, per_minute=per_minute)
         self._on_feedback = on_feedback
@@ -171,7 +171,7 @@ def _body(request: Request, environ: _Environ) -> bytes:
     intake = Intake(request)
     left = intake.declared
     if left is None:  # then there is none, or the server knows where it ends
-        left = MAX_BODY + 1 if environ.get("wsgi.input_terminated") else 0
+        left = _http.MAX_BODY + 1 if environ.get("wsgi.input_terminated") else 0
     while left and (chunk := _chunk(environ, left)):
         intake.take(chunk)
         left -= len(chunk)
@@ -187,7 +187,7 @@ def _chunk(environ: _Environ, most: int) -> bytes:
 
 
 def _request(environ: _Environ) -> Request:
-    headers = {name: ", ".join(values) for name in READ if (values := _values(environ, name))}
+    headers = {name: ", ".join(values) for name in _http.READ if (values := _values(environ, name))}
     query = str(environ.get("QUERY_STRING", "")).encode("latin-1", "replace")
     return Request(method=environ["REQUEST_METHOD"], query=query, headers=headers)
 
