@@ -54,7 +54,8 @@ ONLY_IN = {
     "sqlite3": {"stores"},
     "wrapt": {"capture"},
 }
-NOWHERE = {"contextvars", "anthropic", "httpx2", "pydantic", "requests", "aiohttp"}
+NOWHERE = {"contextvars", "anthropic", "httpx2", "pydantic", "requests", "aiohttp", "asgiref", "django", "fastapi",
+           "flask", "starlette", "uvicorn", "waitress", "werkzeug"}  # fmt: skip
 ONLY_FOR_TYPES_OR_WHEN_NEEDED = {"httpx", "openai", "redis", "sqlite3"}
 
 
@@ -271,6 +272,38 @@ def test_the_values_stand_on_the_standard_library_alone():
         assert {found.name.split(".")[0] for found in imports_of(module)} <= set(sys.stdlib_module_names)
 
 
+def test_what_the_endpoint_decides_knows_no_protocol_and_asgi_and_wsgi_know_each_other_as_little():
+    shells = {"thumbprint.web.asgi", "thumbprint.web.wsgi"}
+    shared = [module for module in PATHS if room_of(module) == "web" and module not in shells]
+    waiting = [
+        module for module in shared if any(isinstance(node, ast.AsyncFunctionDef) for node in ast.walk(tree_of(module)))
+    ]
+    assert {f"thumbprint.web.{name}" for name in ("_cors", "_desk", "_fields", "_headers", "_pages", "_visits")} <= set(
+        shared
+    )
+    assert waiting == []
+    assert [written(found) for found in INSIDE if module_behind(found.name) in shells] == []
+
+
+def test_what_the_web_room_knows_of_http_is_pure():
+    pure = {"_cors", "_fields", "_headers", "_pages"}
+    known = {
+        found.name.split(".")[0] for name in pure for found in imports_of(f"thumbprint.web.{name}") if found.at_import
+    }
+    assert known <= {
+        "__future__",
+        "base64",
+        "collections",
+        "hashlib",
+        "html",
+        "json",
+        "re",
+        "thumbprint",
+        "typing",
+        "urllib",
+    }
+
+
 def test_importing_the_package_imports_nothing_that_costs_time():
     script = "import sys, thumbprint; print(*sys.modules, sep='\\n')"
     environ = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
@@ -278,7 +311,7 @@ def test_importing_the_package_imports_nothing_that_costs_time():
     loaded = set(done.stdout.split())
     assert "thumbprint._scope" in loaded
     costly = {"anthropic", "httpx", "httpx2", "openai", "opentelemetry.sdk", "opentelemetry.trace", "pydantic", "redis",
-              "sqlite3", "thumbprint.cli", "thumbprint.emulator"}  # fmt: skip
+              "sqlite3", "thumbprint.cli", "thumbprint.emulator", "thumbprint.web"}  # fmt: skip
     assert loaded & costly == set()
 
 

@@ -265,7 +265,7 @@ def _still_open(entry: _Entry | None) -> _Entry | None:
     return entry
 
 
-class _Steps:
+class Steps:
     """Opens a scope for each step of a generator, so that between the steps its caller is outside.
 
     Where the generator's own code leaves another context behind at a `yield` (a span it started, say), that context
@@ -302,7 +302,7 @@ def _generator_wrapper(function: Callable[..., Any], fresh: Callable[[], Scope])
     def wrapper(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
         generator = function(*args, **kwargs)
         step: Callable[[], Any] = functools.partial(next, generator)
-        with contextlib.closing(_Steps(fresh())) as steps:
+        with contextlib.closing(Steps(fresh())) as steps:
             while True:
                 with steps:
                     try:
@@ -327,7 +327,7 @@ def _async_generator_wrapper(function: Callable[..., Any], fresh: Callable[[], S
     async def wrapper(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
         generator = function(*args, **kwargs)
         step: Callable[[], Any] = generator.__anext__
-        with contextlib.closing(_Steps(fresh())) as steps:
+        with contextlib.closing(Steps(fresh())) as steps:
             while True:
                 with steps:
                     try:

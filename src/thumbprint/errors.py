@@ -14,9 +14,10 @@
     │   └── TokenFieldError                         it does not allow what was said
     ├── UnknownTargetError (also LookupError)       no captured call is behind the target
     │   └── AmbiguousTargetError                    more than one is, and thumbprint does not guess
-    └── UnsupportedClientError (also TypeError)     `wrap` was given what it cannot capture
+    ├── UnsupportedClientError (also TypeError)     `wrap` was given what it cannot capture
+    └── FeedbackRefusedError                        for the hook of a feedback endpoint to raise
 
-All of them are raised at the caller's own call, before anything is queued. What happens to feedback later, on
+All but the last are raised at the caller's own call, before anything is queued. What happens to feedback later, on
 its way to a service, is told by its `Receipt` and never raised.
 """
 
@@ -25,6 +26,7 @@ __all__ = [
     "ArgumentTypeError",
     "ArgumentValueError",
     "ConfigurationError",
+    "FeedbackRefusedError",
     "MalformedTokenError",
     "MissingCredentialsError",
     "MissingSecretError",
@@ -122,3 +124,13 @@ class AmbiguousTargetError(UnknownTargetError):
 
 class UnsupportedClientError(ThumbprintError, TypeError):
     """What `wrap` was given is not a client whose calls can be captured."""
+
+
+class FeedbackRefusedError(ThumbprintError):
+    """Raise it in `on_feedback` of a feedback endpoint, with what the client is told; `status` is from 400 to 499."""
+
+    def __init__(self, reason: str, *, status: int = 403) -> None:
+        if not 400 <= status <= 499:
+            raise ArgumentValueError(f"status={status!a:.80}: give a status from 400 to 499", argument="status")
+        super().__init__(reason)
+        self.status = status

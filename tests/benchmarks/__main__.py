@@ -10,7 +10,7 @@ loopback interface. In each round all contestants of a benchmark play in turn, s
 hits all of them; a first round warms up and does not count. Per contestant the median over the rounds is shown. A
 ratio is the median of the rounds' own ratios, for what is measured in one round was measured within the same seconds.
 Of several peers the best one counts. Ratios are what can be compared between machines; the figures themselves are for
-orientation. What is recorded is in `recording.py`, `delivering.py`, `remembering.py` and `signing.py`.
+orientation. What is recorded is in `recording.py`, `delivering.py`, `remembering.py`, `serving.py` and `signing.py`.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from pathlib import Path
 import delivering
 import recording
 import remembering
+import serving
 import signing
 from rounds import interleaved, median
 from sink import Sink
@@ -137,6 +138,13 @@ BENCHMARKS = (
             Target(of=delivering.OursToCloudflare, measure="rate", least=550.0),
             Target(of=delivering.OursToCloudflare, measure="rate", against=(delivering.CloudflareSdk,)),
         ),
+    ),
+    Benchmark(
+        name="middleware",
+        what="what the ASGI middleware adds to a bare application called in process",
+        contestants=(serving.Middleware, serving.MiddlewareWithoutSecret),
+        count=5_000,
+        targets=(Target(of=serving.Middleware, measure="p50", most=30.0),),
     ),
     Benchmark(
         name="memory",

@@ -27,7 +27,8 @@ def test_each_benchmark_measures_all_that_is_installed(tmp_path):
     benchmarks = json.loads(report.read_text())["benchmarks"]
 
     assert [each["name"] for each in benchmarks] == [
-        "record", "record-sqlite", "braintrust", "braintrust-50ms", "cloudflare", "cloudflare-50ms", "memory", "token",
+        "record", "record-sqlite", "braintrust", "braintrust-50ms", "cloudflare", "cloudflare-50ms", "middleware",
+        "memory", "token",
     ]  # fmt: skip
     for each in benchmarks:
         assert "thumbprint" in " ".join(each["rounds"])

@@ -67,13 +67,13 @@ def test_a_fault_without_end_lasts_until_it_is_cleared(emulator, http):
 def test_the_first_fault_asked_for_comes_first(emulator, http):
     emulator.fail("/", status=500)
     emulator.fail("/", status=502)
-    assert [http.get(emulator.url).status_code for _ in range(3)] == [500, 502, 404]
+    assert [http.get(f"{emulator.url}/nowhere").status_code for _ in range(3)] == [500, 502, 404]
 
 
 def test_a_delay_comes_before_the_answer(emulator, http):
     emulator.fail("/", delay=0.05)
     began = time.monotonic()
-    assert http.get(emulator.url).status_code == 404
+    assert http.get(f"{emulator.url}/nowhere").status_code == 404
     assert time.monotonic() - began >= 0.05
 
 

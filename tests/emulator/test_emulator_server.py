@@ -83,7 +83,7 @@ def test_a_taken_port_is_an_os_error(emulator):
 
 
 def test_stopping_is_quick_while_clients_hold_connections(emulator, http):
-    http.get(emulator.url)
+    http.get(f"{emulator.url}/nowhere")
     fault = emulator.fail("/hanging", hang=True)
     failures = []
 
@@ -125,7 +125,7 @@ def test_requests_are_recorded(emulator, clock, http):
 
 
 def test_repeated_headers_are_joined(emulator, http):
-    http.get(emulator.url, headers=[("x-mine", "1"), ("x-mine", "2")])
+    http.get(f"{emulator.url}/nowhere", headers=[("x-mine", "1"), ("x-mine", "2")])
     assert emulator.requests()[0].headers["x-mine"] == "1, 2"
 
 
@@ -193,7 +193,7 @@ def test_a_fault_of_the_emulators_own_is_shown(capfd):
         raise AssertionError("the clock is broken")
 
     with Emulator(clock=broken) as emulator, pytest.raises(httpx.RemoteProtocolError):
-        httpx.get(emulator.url)
+        httpx.get(f"{emulator.url}/nowhere")
     assert "the clock is broken" in capfd.readouterr().err
 
 

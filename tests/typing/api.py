@@ -5,7 +5,7 @@ What must be a type error is marked `type: ignore[code]`; were it none, mypy wou
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Generator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Generator, Iterator, Mapping
 from functools import partial
 from typing import Any, Literal, assert_type
 
@@ -26,6 +26,7 @@ from thumbprint import (
     Verification,
     errors,
 )
+from thumbprint.web import asgi, wsgi
 
 Status = Literal["queued", "delivered", "failed", "dropped"]
 
@@ -310,6 +311,33 @@ assert_type({ref: 1}, dict[LogRef, int])
 ref.id = "another"  # type: ignore[misc]
 LogRef("cloudflare", "01")  # type: ignore[call-arg]
 LogRef(backend="cloudflare")  # type: ignore[call-arg]
+
+
+# The web applications take any app of their protocol.
+
+
+async def asgi_app(scope: Any, receive: Any, send: Any) -> None: ...
+
+
+def wsgi_app(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+    return []
+
+
+async def slow_hook(scope: Mapping[str, Any], feedback: object) -> dict[str, str]:
+    return {"user_id": "u-1"}
+
+
+def quick_hook(request: Mapping[str, Any], feedback: object) -> None:
+    raise thumbprint.FeedbackRefusedError("no", status=401)
+
+
+asgi.ThumbprintMiddleware(asgi_app, thumbprint=own, trust_header="x-request-id", trust_if=bool, allow=["thumbs"])
+wsgi.ThumbprintMiddleware(wsgi_app, expires_in=60.0)
+asgi.FeedbackEndpoint(on_feedback=slow_hook, allow_origins=["*"], per_minute=5)
+asgi.FeedbackEndpoint(on_feedback=quick_hook)
+wsgi.FeedbackEndpoint(on_feedback=quick_hook)
+wsgi.FeedbackEndpoint(on_feedback=slow_hook)  # type: ignore[arg-type]
+wsgi.ThumbprintMiddleware(asgi_app)  # type: ignore[arg-type]
 
 
 # Every error is one of ours and one of Python's.

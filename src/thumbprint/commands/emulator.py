@@ -43,7 +43,8 @@ def run(chosen: argparse.Namespace) -> int:
         return FAILED
     stops = stop_signals()
     try:
-        print(f"# The emulator listens on {emulator.url} until Ctrl-C. Point your programs at it with:")
+        print(f"# The emulator listens on {emulator.url} until Ctrl-C. Open that in a browser to see what it holds.")
+        print("# Point your programs at it with:")
         for name, value in emulator.environ().items():
             print(f"export {name}={shlex.quote(value)}")
         sys.stdout.flush()

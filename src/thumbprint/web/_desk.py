@@ -1,0 +1,145 @@
+"""The feedback endpoint without its protocol: what becomes of a request, step by step. No step waits for a client."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from .. import _feedback
+from .._default import _get as default_thumbprint
+from ..errors import ArgumentTypeError, ArgumentValueError
+from . import _pages
+from ._cors import Cors
+from ._fields import TOKEN, fields_of, query_fields
+from ._http import Answer, Problem, Request, json_answer, problem_json, problems
+from ._recent import Recent
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from .._client import Thumbprint
+    from .._model import Feedback
+    from .._token import Grant
+
+ALLOW: Final = "GET, HEAD, OPTIONS, POST"
+PER_MINUTE: Final = 30
+
+_EVERYWHERE: Final = (
+    ("cache-control", "no-store"),
+    ("referrer-policy", "no-referrer"),
+    ("x-content-type-options", "nosniff"),
+    ("x-robots-tag", "noindex"),
+)
+_ADDED: Final = frozenset({"user_id", "source", "metadata"})  # what a hook may add
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vote:
+    """What a browser said: with which token, which grants what, in which words, and what these mean."""
+
+    token: str
+    grant: Grant
+    words: Mapping[str, Any]
+    feedback: Feedback
+
+
+class Desk:
+    """Answers requests in steps: `at_once`, where that returns None `vote` with the body, and then `record`.
+
+    Each raises Problem for what is refused. `finished` makes of any answer or problem what is sent.
+    """
+
+    def __init__(self, *, thumbprint: Thumbprint | None, allow_origins: Iterable[str], per_minute: int) -> None:
+        if isinstance(per_minute, bool) or not isinstance(per_minute, int):
+            raise ArgumentTypeError(f"per_minute={per_minute!a:.80}: give a whole number", argument="per_minute")
+        if not 0 < per_minute <= 6000:
+            raise ArgumentValueError(f"per_minute={per_minute!a:.80}: give 1 to 6000", argument="per_minute")
+        self._thumbprint = thumbprint
+        self._cors = Cors(allow_origins)
+        self._recent = Recent(per_minute)
+
+    def at_once(self, request: Request) -> Answer | None:
+        """Return the answer to a request that needs no body, None for a POST."""
+        if request.method == "POST":
+            return None
+        if request.method == "OPTIONS":
+            return Answer(status=204, headers=(("allow", ALLOW), *self._cors.preflight(request)))
+        if request.method in {"GET", "HEAD"}:
+            return self._page(query_fields(request.query))
+        raise Problem(405, f"this takes {ALLOW}", ("allow", ALLOW))
+
+    def _page(self, fields: Mapping[str, Any]) -> Answer:
+        if TOKEN not in fields and "thanks" in fields:
+            return _pages.thanks()
+        token, grant = self._opened(fields)
+        if not _pages.can_ask(grant.allow):
+            raise Problem(403, f"this page asks for none of {', '.join(grant.allow)}, which the token allows")
+        return _pages.confirmation(token, grant.allow, fields)
+
+    def vote(self, request: Request, body: bytes) -> Vote:
+        """Return what a POST says, checked: its token, and whether that allows it."""
+        fields = fields_of(request, body)
+        token, grant = self._opened(fields)
+        seconds = self._recent.wait(_digest(token))
+        if seconds:
+            raise Problem(429, f"this token speaks too often: wait {seconds} s", ("retry-after", str(seconds)))
+        words = {name: value for name, value in fields.items() if name != TOKEN}
+        with problems():
+            feedback = _feedback.feedback_from(**words)
+            grant.check(_feedback.said(feedback))
+        return Vote(token=token, grant=grant, words=words, feedback=feedback)
+
+    def record(self, request: Request, vote: Vote, added: Mapping[str, Any] | None) -> Answer:
+        """Record a vote, once, with what the hook added to it."""
+        words = _with_added(vote.words, added) if added else vote.words
+        feedback = _feedback.feedback_from(**words) if added else vote.feedback
+        key = json.dumps([vote.words, words.get("user_id")], sort_keys=True).encode()
+        with problems():
+            answer = self._recent.once(_digest(vote.token), _hash(key), lambda: self._recorded(vote.grant, feedback))
+        if request.wants_page:
+            return Answer(status=303, headers=(("location", "?thanks=1"),))  # a reload then says nothing twice
+        return answer
+
+    def _recorded(self, grant: Grant, feedback: Feedback) -> Answer:
+        receipt = self._ours().record(grant.refs or grant, feedback, grant.which)
+        return json_answer(202, {"id": receipt.id, "status": receipt.status})
+
+    def finished(self, request: Request, answer: Answer | Problem) -> Answer:
+        """Return what is sent, of an answer or a problem."""
+        if isinstance(answer, Problem):
+            answer = _pages.refusal(answer) if request.wants_page else problem_json(answer)
+        length = () if answer.status == 204 else (("content-length", str(len(answer.body))),)
+        whole = answer.with_headers(*length, *_EVERYWHERE, *self._cors.headers(request))
+        return Answer(status=whole.status, headers=whole.headers) if request.method == "HEAD" else whole
+
+    def _opened(self, fields: Mapping[str, Any]) -> tuple[str, Grant]:
+        """Return the token that is among the fields, and what it grants."""
+        token = fields.get(TOKEN)
+        if not isinstance(token, str) or not token:
+            raise Problem(400, f"give a {TOKEN}")
+        with problems():
+            return token, self._ours().granted(token)
+
+    def _ours(self) -> Thumbprint:
+        return self._thumbprint or default_thumbprint()
+
+
+def _with_added(words: Mapping[str, Any], added: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the words with the hook's; raise ArgumentValueError, which is the hook's fault, for others than it may."""
+    for name in added:
+        if name not in _ADDED:
+            raise ArgumentValueError(
+                f"on_feedback returned {name!a:.80}: it may add {', '.join(sorted(_ADDED))}", argument="on_feedback"
+            )
+    metadata = {**(words.get("metadata") or {}), **(added.get("metadata") or {})}
+    return {**words, **added, **({"metadata": metadata} if metadata else {})}
+
+
+def _digest(token: str) -> bytes:
+    return _hash(token.encode("utf-8", "surrogatepass"))
+
+
+def _hash(data: bytes) -> bytes:
+    return hashlib.sha256(data).digest()

@@ -1,0 +1,558 @@
+"""The feedback endpoint: what it takes, what it refuses and with which words, the same by ASGI and by WSGI."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+import time
+from urllib.parse import urlencode
+
+import pytest
+import sdk
+import web_clients
+
+import thumbprint
+from thumbprint.errors import ArgumentTypeError, ArgumentValueError, FeedbackRefusedError
+from thumbprint.web import _fields, _recent, asgi, wsgi
+
+JSON = ("Content-Type", "application/json")
+FORM = ("Content-Type", "application/x-www-form-urlencoded")
+HTML = ("Accept", "text/html,application/xhtml+xml,*/*;q=0.8")
+REF = thumbprint.LogRef(backend="cloudflare", id="01JADMCQQQBWH3NXZ5GCRN98DP", account_id="a", gateway_id="g")
+
+
+class Side:
+    """One of the two protocols: its endpoint, and how it is called."""
+
+    def __init__(self, module, call):
+        self._module, self._call = module, call
+        self.app = None
+
+    def serve(self, **settings):
+        self.app = self._module.FeedbackEndpoint(**settings)
+        return self
+
+    def __call__(self, method="POST", **request):
+        return self._call(self.app, method, **request)
+
+    def say(self, *more, **fields):
+        return self(headers=[JSON, *more], body=json.dumps(fields).encode())
+
+    def fill_in(self, *more, **fields):
+        return self(headers=[FORM, *more], body=urlencode(fields).encode())
+
+
+@pytest.fixture(params=["asgi", "wsgi"])
+def endpoint(request, emulator, secret):
+    sides = {"asgi": (asgi, web_clients.through_asgi), "wsgi": (wsgi, web_clients.through_wsgi)}
+    return Side(*sides[request.param]).serve()
+
+
+@pytest.fixture
+def token(client):
+    return thumbprint.token_for(answered(client))
+
+
+def answered(client):
+    return client.chat.completions.create(model="gpt-5", messages=sdk.asked())
+
+
+def votes(emulator):
+    assert thumbprint.flush(20).remaining == 0
+    return [(log["feedback"], log["score"]) for log in emulator.cloudflare_logs()]
+
+
+def is_problem(got, status, detail):
+    """Assert that a refusal is the one of RFC 9457 with these words."""
+    assert got.status == status
+    assert got.headers["content-type"] == "application/problem+json"
+    title = {400: "Bad Request", 403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed", 410: "Gone",
+             413: "Request Entity Too Large", 415: "Unsupported Media Type", 429: "Too Many Requests",
+             451: "Unavailable For Legal Reasons", 499: "Refused", 500: "Internal Server Error",
+             503: "Service Unavailable"}  # fmt: skip
+    found = got.document
+    if status == 413:  # renamed in Python 3.13
+        assert found["title"] in {title[413], "Content Too Large"}
+        found["title"] = title[413]
+    assert re.search(detail, found["detail"]), found["detail"]
+    assert found == {"type": "about:blank", "title": title[status], "status": status, "detail": found["detail"]}
+    assert int(got.headers["content-length"]) == len(got.body)
+
+
+# what it takes
+
+
+def test_json_is_taken_and_lands_on_the_log_entry(endpoint, emulator, token):
+    got = endpoint.say(token=token, thumbs="down", score=0.25, comment="wrong city")
+    assert got.status == 202
+    assert got.headers["content-type"] == "application/json"
+    assert re.fullmatch("[0-9a-f]{32}", got.document["id"])
+    assert got.document == {"id": got.document["id"], "status": "queued"}
+    assert votes(emulator) == [(-1, 25)]
+    assert emulator.cloudflare_logs()[0]["metadata"]["comment"] == "wrong city"
+
+
+@pytest.mark.parametrize(
+    ("said", "feedback"),
+    [({"thumbs": "up"}, 1), ({"thumbs": "-1"}, -1), ({"thumbs": "true"}, 1), ({"thumbs": "false"}, -1)],
+)
+def test_a_form_is_taken(endpoint, emulator, token, said, feedback):
+    got = endpoint.fill_in(token=token, score="0.5", comment="", **said)
+    assert (got.status, set(got.document)) == (202, {"id", "status"})
+    assert votes(emulator) == [(feedback, 50)]
+
+
+def test_the_ends_of_lines_of_a_form_are_plain(endpoint, emulator, token):
+    assert endpoint.fill_in(token=token, comment="a\r\nb").status == 202
+    votes(emulator)
+    assert emulator.cloudflare_logs()[0]["metadata"]["comment"] == "a\nb"
+
+
+def multipart(*parts, boundary="xYz", end="--"):
+    return "".join(f"--{boundary}\r\n{part}\r\n" for part in parts).encode() + f"--{boundary}{end}\r\n".encode()
+
+
+def field(name, value, *lines):
+    return "\r\n".join([f'Content-Disposition: form-data; name="{name}"', *lines, "", value])
+
+
+@pytest.mark.parametrize("kind", ["multipart/form-data; boundary=xYz", 'Multipart/Form-Data; boundary="xYz"'])
+def test_a_multipart_form_is_taken(endpoint, emulator, token, kind):
+    body = multipart(field("token", token), field("thumbs", "down", "Content-Type: text/plain; charset=utf-8"))
+    assert endpoint(headers=[("Content-Type", kind)], body=body).status == 202
+    assert votes(emulator) == [(-1, None)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("multipart/form-data", multipart(field("token", "t"))),
+        ("multipart/form-data; boundary=other", multipart(field("token", "t"))),
+        ("multipart/form-data; boundary=xYz", b""),
+        ("multipart/form-data; boundary=xYz", multipart(field("token", "t"), end="")),
+        ("multipart/form-data; boundary=xYz", multipart("no header")),
+        ("multipart/form-data; boundary=xYz", multipart(field('f"; filename="g', "c"))),
+        ("multipart/form-data; boundary=xYz", multipart(field("token", "t", "Content-Transfer-Encoding: base64"))),
+        ("multipart/form-data; boundary=xYz", multipart(*[field(f"f{n}", "v") for n in range(40)])),
+        ("multipart/form-data; boundary=xYz", multipart(field("token", "t"), field("token", "t"))),
+    ],
+)  # fmt: skip
+def test_a_multipart_form_that_is_broken_or_holds_files_is_refused(endpoint, kind, body):
+    is_problem(endpoint(headers=[("Content-Type", kind)], body=body), 400, "boundary|no form|no text field|twice")
+
+
+def test_a_vote_is_taken_back_by_null(endpoint, emulator, token):
+    assert endpoint.say(token=token, thumbs="up").status == 202
+    assert endpoint.say(token=token, thumbs=None).status == 202
+    assert votes(emulator) == [(0, None)]
+
+
+def test_a_token_of_a_scope_leads_to_what_it_captured_later(endpoint, emulator, client):
+    with thumbprint.scope() as scope:
+        token = scope.token()
+        answered(client)
+    assert endpoint.say(token=token, thumbs="up").status == 202
+    assert votes(emulator) == [(1, None)]
+
+
+def test_the_same_words_at_once_count_once_and_another_word_between_counts(endpoint, emulator, token):
+    first = endpoint.say(token=token, comment="twice")
+    again = endpoint.say(token=token, comment="twice")
+    other = endpoint.say(token=token, comment="other")
+    back = endpoint.say(token=token, comment="twice")
+    assert first.document["id"] == again.document["id"]
+    assert len({got.document["id"] for got in (first, other, back)}) == 3
+    votes(emulator)
+
+
+def test_a_thumbprint_of_ones_own_takes_what_it_signed(endpoint, emulator):
+    own = thumbprint.Thumbprint(secret="quite another secret of the tests and long enough")
+    endpoint.serve(thumbprint=own)
+    got = endpoint.say(token=thumbprint.token_for(REF), thumbs="up")
+    is_problem(got, 403, "signature is wrong")
+    assert endpoint.say(token=own.token_for(REF), thumbs="up").status == 202
+    own.close(0)
+
+
+# what it refuses
+
+
+@pytest.mark.parametrize(
+    ("body", "detail"),
+    [
+        (b"", "no JSON"),
+        (b"{", "no JSON"),
+        (b"[]", "send a JSON object"),
+        (b"\xff", "not UTF-8"),
+        (b"\xef\xbb\xbf{}", "no JSON"),
+        (b"[" * 16_000, "no JSON"),
+        (b'{"score": NaN}', "NaN is no number"),
+        (b'{"score": -Infinity}', "-Infinity is no number"),
+        (b'{"score": ' + b"9" * 5000 + b"}", "no JSON"),
+        (b'{"score": 1, "score": 1}', "'score' is said twice"),
+        (b'{"expected": {"a": 1, "a": 2}}', "'a' is said twice"),
+        (b'{"likes": 1}', "'likes' is no field"),
+        (b"{}", "give a token"),
+        (b'{"token": ""}', "give a token"),
+        (b'{"token": 5}', "give a token"),
+        (b'{"token": "x"}', "this is no token"),
+        (b'{"token": "\\ud800"}', "this is no token"),
+        (b'{"token": "tp9.a.b"}', "version 9"),
+    ],
+)
+def test_malformed_json_is_refused(endpoint, body, detail):
+    is_problem(endpoint(headers=[JSON], body=body), 400, detail)
+
+
+@pytest.mark.parametrize(
+    ("fields", "detail"),
+    [
+        ({}, "says nothing"),
+        ({"comment": None}, "says nothing"),
+        ({"thumbs": 0}, "thumbs=0: 0 is ambiguous"),
+        ({"thumbs": []}, "thumbs"),
+        ({"thumbs": 1e300}, "thumbs"),
+        ({"score": "1"}, "score"),
+        ({"score": 10**400}, "score"),
+        ({"score": True}, "score"),
+        ({"comment": 7}, "comment"),
+        ({"comment": "\ud800"}, "comment"),
+        ({"tags": "a"}, "tags"),
+    ],
+)
+def test_fields_of_the_wrong_kind_are_refused(endpoint, token, fields, detail):
+    is_problem(endpoint.say(token=token, **fields), 400, detail)
+
+
+@pytest.mark.parametrize(
+    ("body", "detail"),
+    [
+        (b"", "give a token"),
+        (b"token", "no form"),
+        (b"token=%ff", "no form"),
+        (b"token=\xff", "not UTF-8"),
+        (b"token=a&token=b", "'token' is said twice"),
+        (b"token=a&tags=b", "'tags' is no field"),
+        (b"token=a&score=nan", "score: it must be"),
+        (b"token=a&score=1e-2", "score: it must be"),
+        (b"&".join(b"a%d=1" % n for n in range(50)), "no form"),
+    ],
+)
+def test_a_malformed_form_is_refused(endpoint, body, detail):
+    is_problem(endpoint(headers=[FORM], body=body), 400, detail)
+
+
+def test_a_changed_token_is_refused(endpoint, token):
+    is_problem(endpoint.say(token=token[:-2] + ("AA" if token[-2:] != "AA" else "BB"), thumbs="up"), 403, "signature")
+
+
+@pytest.mark.parametrize("field", ["expected", "score"])
+def test_a_field_that_the_token_does_not_allow_is_refused(endpoint, field):
+    token = thumbprint.token_for(REF, allow=("thumbs",))
+    is_problem(endpoint.say(token=token, thumbs="up", **{field: 1}), 403, f"allows thumbs, and not {field}")
+
+
+@pytest.mark.parametrize("field", ["user_id", "source"])
+def test_who_speaks_is_for_the_server_to_say(endpoint, field):
+    got = endpoint.say(token=thumbprint.token_for(REF), thumbs="up", **{field: "app"})
+    is_problem(got, 403, f"{field} is for the server")
+
+
+def test_an_expired_token_is_refused(endpoint, monkeypatch):
+    token = thumbprint.token_for(REF, expires_in=1)
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 60)
+    is_problem(endpoint.say(token=token, thumbs="up"), 410, "expired 5[89] seconds ago")
+
+
+def test_a_target_that_is_not_known_is_not_found(endpoint):
+    is_problem(endpoint.say(token=thumbprint.scope(id="nobody").token(), thumbs="up"), 404, "'nobody'")
+
+
+@pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "TRACE", "BREW"])
+def test_other_methods_are_refused(endpoint, method):
+    got = endpoint(method)
+    is_problem(got, 405, "GET, HEAD, OPTIONS, POST")
+    assert got.headers["allow"] == "GET, HEAD, OPTIONS, POST"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [],
+        [("Content-Type", "text/plain")],
+        [("Content-Type", "application/json; charset=latin-1")],
+        [JSON, ("Content-Encoding", "gzip")],
+    ],
+)
+def test_bodies_of_other_kinds_are_refused(endpoint, headers):
+    is_problem(endpoint(headers=headers, body=b"{}"), 415, "send application/json|compressed")
+
+
+def test_a_body_over_16_kib_is_refused(endpoint):
+    is_problem(endpoint(headers=[JSON], body=b" " * 16_385), 413, "16384 bytes")
+    is_problem(endpoint(headers=[JSON], body=b" " * 16_384), 400, "no JSON")
+
+
+@pytest.mark.parametrize(
+    ("length", "status", "detail"),
+    [("7", 400, "7 bytes"), ("x", 400, "Content-Length"), ("-1", 400, "Content-Length"), ("9" * 30, 413, "16384")],
+)
+def test_a_length_that_is_not_the_bodys_is_refused(endpoint, length, status, detail):
+    is_problem(endpoint(headers=[JSON, ("Content-Length", length)], body=b"{}"), status, detail)
+
+
+def test_a_token_that_speaks_too_often_has_to_wait(endpoint):
+    endpoint.serve(per_minute=2)
+    token, other = thumbprint.token_for(REF), thumbprint.token_for(REF, allow=("thumbs",))
+    assert [endpoint.say(token=token, thumbs=thumb).status for thumb in ("up", "down")] == [202, 202]
+    got = endpoint.say(token=token, thumbs="up")
+    is_problem(got, 429, "wait (29|30) s")
+    assert got.headers["retry-after"] in {"29", "30"}
+    assert endpoint.say(token=other, thumbs="up").status == 202
+
+
+@pytest.mark.parametrize("per_minute", [0, -1, 6001])
+def test_a_limit_has_bounds(endpoint, per_minute):
+    with pytest.raises(ArgumentValueError, match="per_minute"):
+        endpoint.serve(per_minute=per_minute)
+    with pytest.raises(ArgumentTypeError, match="per_minute"):
+        endpoint.serve(per_minute="5")
+
+
+def test_without_a_secret_the_server_is_to_blame(endpoint, monkeypatch, caplog):
+    token = thumbprint.token_for(REF)
+    monkeypatch.delenv("THUMBPRINT_SECRET")
+    thumbprint.configure()
+    is_problem(endpoint.say(token=token, thumbs="up"), 500, "not set up on this server")
+    assert "THUMBPRINT_SECRET" in caplog.text
+
+
+def test_a_store_that_cannot_be_opened_is_for_later(endpoint, monkeypatch, tmp_path):
+    monkeypatch.setenv("THUMBPRINT_STORE", f"sqlite:///{tmp_path}")
+    is_problem(endpoint.say(token="tp1.a.b", thumbs="up"), 503, "try again later")
+
+
+# the page
+
+
+def test_a_link_asks_for_confirmation_and_counts_nothing(endpoint, emulator, token):
+    got = endpoint("GET", query=urlencode({"token": token, "thumbs": "down", "utm_source": "mail"}), headers=[HTML])
+    page = got.body.decode()
+    assert got.status == 200
+    assert re.search(r'value="down" checked', page)
+    assert "checked" not in re.search(r'value="up"[^>]*', page)[0]
+    assert f'<input type="hidden" name="token" value="{token}">' in page
+    assert {"cache-control": "no-store", "referrer-policy": "no-referrer", "x-robots-tag": "noindex",
+            "x-content-type-options": "nosniff"}.items() <= got.headers.items()  # fmt: skip
+    assert "default-src 'none'" in got.headers["content-security-policy"]
+    assert "script" not in page
+    assert votes(emulator) == [(None, None)]
+
+
+def test_what_the_page_sends_is_thanked_for(endpoint, emulator, token):
+    got = endpoint.fill_in(HTML, token=token, thumbs="up", comment="")
+    assert (got.status, got.headers["location"], got.body) == (303, "?thanks=1", b"")
+    thanks = endpoint("GET", query="thanks=1", headers=[HTML])
+    assert thanks.status == 200
+    assert b"Thank you" in thanks.body
+    assert votes(emulator) == [(1, None)]
+
+
+def test_a_browser_is_shown_a_refusal_as_a_page(endpoint):
+    got = endpoint("GET", query="token=%3Cscript%3E", headers=[HTML])
+    assert (got.status, got.headers["content-type"]) == (400, "text/html; charset=utf-8")
+    assert b"Bad Request" in got.body
+    assert b"<script" not in got.body
+
+
+def test_a_link_without_a_usable_token_is_refused(endpoint):
+    is_problem(endpoint("GET"), 400, "give a token")
+    is_problem(endpoint("GET", query="token=a&token=b"), 400, "twice")
+    is_problem(endpoint("GET", query="token=%ff"), 400, "no form")
+    is_problem(endpoint("GET", query="token=\xff"), 400, "not UTF-8")
+    link = urlencode({"token": thumbprint.token_for(REF, allow=("tags",))})
+    is_problem(endpoint("GET", query=link), 403, "asks for none of tags")
+
+
+@pytest.mark.parametrize(
+    ("allow", "shown", "hidden"),
+    [
+        (("thumbs",), ["thumbs"], ["score", "comment"]),
+        (("score",), ["score"], ["thumbs", "comment"]),
+        (("comment",), ["comment"], ["thumbs", "score"]),
+        (("thumbs", "score", "comment"), ["thumbs", "comment"], ["score"]),
+    ],
+)
+def test_the_page_asks_for_what_the_token_allows(endpoint, allow, shown, hidden):
+    link = {"token": thumbprint.token_for(REF, allow=allow), "score": "0.50", "comment": '</textarea><b a="'}
+    page = endpoint("GET", query=urlencode(link)).body.decode()
+    assert [f'name="{name}"' in page for name in shown] == [True] * len(shown)
+    assert [f'name="{name}"' in page for name in hidden] == [False] * len(hidden)
+    assert "<b a" not in page
+    assert ('value="0.5" checked' in page) is (allow == ("score",))
+
+
+def test_head_is_answered_without_a_body(endpoint):
+    query = urlencode({"token": thumbprint.token_for(REF)})
+    got = endpoint("HEAD", query=query)
+    assert (got.status, got.body) == (200, b"")
+    assert got.headers["content-length"] == endpoint("GET", query=query).headers["content-length"]
+
+
+# other origins
+
+
+def test_other_origins_are_not_allowed_unless_they_are_named(endpoint):
+    got = endpoint("OPTIONS", headers=[("Origin", "https://a.example")])
+    assert (got.status, got.body, got.headers["allow"]) == (204, b"", "GET, HEAD, OPTIONS, POST")
+    assert not [name for name in got.headers if name.startswith("access-control")]
+
+
+@pytest.mark.parametrize("allowed", ["https://a.example", "*"])
+def test_a_named_origin_may_read_answers_and_refusals(endpoint, allowed):
+    endpoint.serve(allow_origins=[allowed])
+    origin = ("Origin", "https://a.example")
+    asked = endpoint("OPTIONS", headers=[origin, ("Access-Control-Request-Method", "POST")])
+    assert asked.headers["access-control-allow-methods"] == "POST"
+    assert asked.headers["access-control-allow-headers"] == "content-type"
+    for got in (asked, endpoint.say(origin), endpoint.say(origin, token=thumbprint.token_for(REF), thumbs="up")):
+        assert got.headers["access-control-allow-origin"] == allowed
+        assert got.headers["access-control-expose-headers"] == "retry-after"
+        assert got.headers.get("vary") == (None if allowed == "*" else "Origin")
+
+
+def test_another_than_the_named_origin_may_not(endpoint):
+    endpoint.serve(allow_origins=["https://a.example"])
+    got = endpoint("OPTIONS", headers=[("Origin", "https://b.example")])
+    assert got.headers["vary"] == "Origin"
+    assert not [name for name in got.headers if name.startswith("access-control")]
+
+
+@pytest.mark.parametrize("origin", ["a.example", "https://a.example/", "HTTPS://A", None, "null"])
+def test_what_is_no_origin_is_refused(endpoint, origin):
+    with pytest.raises(ArgumentValueError, match="allow_origins"):
+        endpoint.serve(allow_origins=[origin])
+    with pytest.raises(ArgumentTypeError, match="allow_origins"):
+        endpoint.serve(allow_origins="https://a.example")
+
+
+# the hook
+
+
+def test_the_hook_says_who_speaks(endpoint, emulator, token):
+    asked = []
+
+    def on_feedback(request, feedback):
+        asked.append((request.get("type", request.get("REQUEST_METHOD")), feedback.thumbs))
+        return {"user_id": "u-17", "metadata": {"plan": "pro"}}
+
+    endpoint.serve(on_feedback=on_feedback)
+    assert endpoint.say(token=token, thumbs="up").status == 202
+    votes(emulator)
+    metadata = emulator.cloudflare_logs()[0]["metadata"]
+    assert (metadata["user_id"], metadata["plan"]) == ("u-17", "pro")
+    assert asked in ([("http", 1)], [("POST", 1)])
+
+
+@pytest.mark.parametrize(("settings", "status"), [({}, 403), ({"status": 451}, 451), ({"status": 499}, 499)])
+def test_the_hook_refuses(endpoint, emulator, token, settings, status):
+    def on_feedback(request, feedback):
+        raise FeedbackRefusedError("sign in first", **settings)
+
+    endpoint.serve(on_feedback=on_feedback)
+    is_problem(endpoint.say(token=token, thumbs="up"), status, "^sign in first$")
+    assert votes(emulator) == [(None, None)]
+
+
+def test_a_hook_that_adds_nothing_changes_nothing(endpoint, emulator, token):
+    endpoint.serve(on_feedback=lambda request, feedback: None)
+    assert endpoint.say(token=token, thumbs="up").status == 202
+    endpoint.serve(on_feedback=lambda request, feedback: {"user_id": "u-1"})
+    assert endpoint.say(token=token, thumbs="down").status == 202
+    assert votes(emulator) == [(-1, None)]
+
+
+@pytest.mark.parametrize("added", [{"thumbs": "down"}, {"user_id": ""}])
+def test_a_hook_that_adds_what_it_may_not_is_the_servers_fault(endpoint, emulator, token, added):
+    endpoint.serve(on_feedback=lambda request, feedback: added)
+    with pytest.raises(ArgumentValueError, match=r"on_feedback|user_id"):
+        endpoint.say(token=token, thumbs="up")
+    assert votes(emulator) == [(None, None)]
+
+
+def test_a_hook_may_be_a_coroutine_function(emulator, secret, token):
+    async def on_feedback(scope, feedback):
+        return {"user_id": "u-1"}
+
+    side = Side(asgi, web_clients.through_asgi).serve(on_feedback=on_feedback)
+    assert side.say(token=token, thumbs="up").status == 202
+    votes(emulator)
+    assert emulator.cloudflare_logs()[0]["metadata"]["user_id"] == "u-1"
+
+
+@pytest.mark.parametrize("status", [200, 500])
+def test_a_refusal_has_a_status_that_blames_the_client(status):
+    with pytest.raises(ArgumentValueError, match="400 to 499"):
+        FeedbackRefusedError("no", status=status)
+
+
+# limits
+
+
+def test_what_is_remembered_of_tokens_is_bounded(monkeypatch):
+    monkeypatch.setattr(_recent, "MAX_TOKENS", 3)
+    recent = _recent.Recent(1, lambda: 0.0)
+    assert [recent.wait(b"%d" % n) for n in range(5)] == [0] * 5
+    assert [recent.wait(b"%d" % n) for n in (4, 3, 2)] == [60, 60, 60]
+    assert recent.wait(b"0") == 0
+
+
+def test_the_words_count_again_after_a_while_and_after_a_failure():
+    now = [0.0]
+    recent = _recent.Recent(60, lambda: now[0])
+    done = []
+
+    def fail():
+        raise KeyError
+
+    with pytest.raises(KeyError):
+        recent.once(b"t", b"w", fail)
+    for at in (0.0, 9.9, 10.1):
+        now[0] = at
+        recent.once(b"t", b"w", lambda: done.append(None))
+    assert len(done) == 2
+
+
+def test_a_double_click_waits_for_the_first_ones_answer_and_fails_with_it(monkeypatch):
+    recent = _recent.Recent(60)
+    waiting, results = threading.Event(), []
+
+    class Watched(_recent.Future):
+        def result(self, timeout=None):
+            waiting.set()
+            return super().result(timeout)
+
+    def click():
+        with pytest.raises(KeyError) as caught:
+            recent.once(b"t", b"w", lambda: pytest.fail("recorded twice"))
+        results.append(caught.value)
+
+    second = threading.Thread(target=click)
+
+    def record():
+        second.start()
+        assert waiting.wait(20)
+        recent.once(b"t", b"x", lambda: None)  # another word meanwhile
+        raise KeyError("no")
+
+    monkeypatch.setattr(_recent, "Future", Watched)
+    with pytest.raises(KeyError) as caught:
+        recent.once(b"t", b"w", record)
+    second.join(20)
+    assert results == [caught.value]
+
+
+def test_forms_take_no_more_than_links_do():
+    assert _fields.IN_FORMS < _fields.IN_JSON
