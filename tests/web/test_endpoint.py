@@ -334,6 +334,28 @@ def test_a_store_that_cannot_be_opened_is_for_later(endpoint, monkeypatch, tmp_p
     is_problem(endpoint.say(token="tp1.a.b", thumbs="up"), 503, "try again later")
 
 
+def test_feedback_that_could_not_be_kept_is_not_said_to_be_taken(endpoint):
+    own = thumbprint.Thumbprint()
+    token = own.token_for(REF)
+    own.close(0)
+    endpoint.serve(thumbprint=own)
+    is_problem(endpoint.say(token=token, thumbs="up"), 503, "try again later")
+
+
+def test_what_no_service_can_hold_is_taken_and_dropped(endpoint):
+    token = thumbprint.token_for(REF, allow=("metadata",))
+    got = endpoint.say(token=token, metadata={"a": {"nested": 1}})
+    assert (got.status, got.document["status"]) == (202, "dropped")
+
+
+def test_what_is_disabled_takes_feedback_and_drops_it(endpoint, monkeypatch):
+    token = thumbprint.token_for(REF)
+    monkeypatch.setenv("THUMBPRINT_DISABLED", "1")
+    thumbprint.configure()
+    got = endpoint.say(token=token, thumbs="up")
+    assert (got.status, got.document["status"]) == (202, "dropped")
+
+
 # the page
 
 

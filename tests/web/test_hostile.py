@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 import thumbprint
 from thumbprint.web import _headers, asgi, wsgi
 
+pytestmark = pytest.mark.long
+
 REF = thumbprint.LogRef(backend="cloudflare", id="01JADMCQQQBWH3NXZ5GCRN98DP", account_id="a", gateway_id="g")
 REFUSED = {400, 403, 404, 405, 410, 413, 415, 429}
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from .. import _feedback
 from .._default import _get as default_thumbprint
-from ..errors import ArgumentTypeError, ArgumentValueError
+from ..errors import ArgumentTypeError, ArgumentValueError, StoreError
 from . import _pages
 from ._cors import Cors
 from ._fields import TOKEN, fields_of, query_fields
@@ -103,7 +103,12 @@ class Desk:
         return answer
 
     def _recorded(self, grant: Grant, feedback: Feedback) -> Answer:
-        receipt = self._ours().record(grant.refs or grant, feedback, grant.which)
+        ours = self._ours()
+        receipt = ours.record(grant.refs or grant, feedback, grant.which)
+        unsupported = any(outcome.unsupported for outcome in receipt.outcomes)
+        disabled = ours.recorder() is None
+        if receipt.status == "dropped" and not (unsupported or disabled):
+            raise StoreError("it could not be stored")  # lest somebody who could try again is told that it was
         return json_answer(202, {"id": receipt.id, "status": receipt.status})
 
     def finished(self, request: Request, answer: Answer | Problem) -> Answer:
