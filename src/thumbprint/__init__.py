@@ -15,7 +15,7 @@ from ._default import (
 )
 from ._model import FlushResult, LogRef, Outcome, Pace, Verification
 from ._scope import Scope
-from .backends import Braintrust, Cloudflare
+from .backends import Braintrust, Cloudflare, OpenTelemetry
 from .delivery import Receipt
 from .errors import (
     AmbiguousTargetError,
@@ -39,6 +39,7 @@ __all__ = [
     "FlushResult",
     "LogRef",
     "MissingCredentialsError",
+    "OpenTelemetry",
     "Outcome",
     "Pace",
     "Receipt",

@@ -7,6 +7,8 @@ from ._protocol import (
     Confirmation,
     Diagnosable,
     Diagnosis,
+    Emitting,
+    Event,
     Exchange,
     HttpRequest,
     Plan,
@@ -15,6 +17,7 @@ from ._protocol import (
 )
 from .braintrust import Braintrust
 from .cloudflare import Cloudflare
+from .opentelemetry import OpenTelemetry
 
 __all__ = [
     "Answer",
@@ -25,8 +28,11 @@ __all__ = [
     "Confirmation",
     "Diagnosable",
     "Diagnosis",
+    "Emitting",
+    "Event",
     "Exchange",
     "HttpRequest",
+    "OpenTelemetry",
     "Plan",
     "Verdict",
     "judge",
