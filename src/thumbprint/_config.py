@@ -198,7 +198,7 @@ def baggage_from(told: str | None = None, environ: Mapping[str, str] = os.enviro
     """Return what is done with scope ids in baggage, as is given or else in the environment; None: nothing."""
     if told is None:
         told = environ.get(BAGGAGE) or None
-    if told not in {None, *get_args(Baggage)}:
+    if told not in (None, *get_args(Baggage)):
         raise ConfigurationError(f"{BAGGAGE} (baggage=…) is {told!a:.40}: say send, accept or both, or leave it out")
     return told  # type: ignore[return-value]
 
