@@ -28,7 +28,7 @@ FLOORS = (
     {"_model"},
     {"_call", "_token", "_words"},
     {"_scope", "backends", "stores"},
-    {"_feedback", "_resolve", "capture", "delivery"},
+    {"_events", "_feedback", "_resolve", "capture", "delivery"},
     {"_config"},
     {"_client"},
     {"_default"},
@@ -48,6 +48,8 @@ MAY_KNOW_EMULATOR = {"_demo", "commands"}
 # What only one room may import, and what none may.
 ONLY_IN = {
     "httpx": {"delivery"},
+    "opentelemetry._logs": {"_events"},
+    "opentelemetry.baggage": {"_scope"},
     "opentelemetry.context": {"_scope"},
     "opentelemetry.metrics": {"_metrics"},
     "redis": {"stores"},

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 import pytest
 
 import thumbprint
-from thumbprint import Braintrust, Cloudflare, ConfigurationError, Pace, StoreError
+from thumbprint import Braintrust, Cloudflare, ConfigurationError, OpenTelemetry, Pace, StoreError
 from thumbprint._config import settings_from
 from thumbprint.stores import BufferedStore, MemoryStore, RedisStore, SqliteStore
 
@@ -247,6 +247,30 @@ def test_a_file_that_cannot_be_opened_is_done_without_where_that_is_told(tmp_pat
 def test_only_a_store_that_others_share_is_buffered():
     assert isinstance(settings_from(store="redis://h", fallback="memory", environ={}).store, BufferedStore)
     assert isinstance(settings_from(fallback="memory", environ={}).store, MemoryStore)
+
+
+@pytest.mark.parametrize("mode", ["send", "accept", "both"])
+def test_what_is_done_with_baggage_is_an_argument_or_comes_from_the_environment(mode):
+    assert settings_from(environ={}).baggage is None
+    assert settings_from(environ={"THUMBPRINT_BAGGAGE": mode}).baggage == mode
+    assert settings_from(baggage=mode, environ={"THUMBPRINT_BAGGAGE": "everything"}).baggage == mode
+
+
+@pytest.mark.parametrize("told", [True, "1", ["send"]])
+def test_anything_else_to_do_with_baggage_is_refused(told):
+    with pytest.raises(ConfigurationError, match=r"THUMBPRINT_BAGGAGE \(baggage=…\) is .*: say send, accept or both"):
+        settings_from(baggage=told, environ={})
+
+
+def test_opentelemetry_is_told_by_default_and_keeps_to_the_calls_that_others_know():
+    assert settings_from(environ={}).emitting == {"opentelemetry": OpenTelemetry(spans=False)}
+    assert settings_from(backends=[Cloudflare()], environ={}).emitting == {}
+    environ = {"OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": "true"}
+    settings = settings_from(backends=[Cloudflare(), OpenTelemetry()], environ=environ)
+    assert settings.emitting == {"opentelemetry": OpenTelemetry(content="true")}
+    assert list(settings.backends) == ["cloudflare"]
+    with pytest.raises(ConfigurationError, match="each may be given once"):
+        settings_from(backends=[OpenTelemetry(), OpenTelemetry()], environ={})
 
 
 def test_an_unknown_fallback_is_refused():

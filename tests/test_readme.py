@@ -36,12 +36,16 @@ def test_problem_promise_and_working_code_stand_by_line_45():
 
 def test_the_readme_names_every_error_setting_and_measure():
     from thumbprint import _config, _metrics, errors  # noqa: PLC0415
-    from thumbprint.backends import Braintrust, Cloudflare  # noqa: PLC0415
+    from thumbprint.backends import Braintrust, Cloudflare, OpenTelemetry  # noqa: PLC0415
 
     text = README.read_text()
-    variables = {*Cloudflare.environment.values(), *Braintrust.environment.values()}
+    variables = {
+        *Cloudflare.environment.values(),
+        *Braintrust.environment.values(),
+        *OpenTelemetry.environment.values(),
+    }
     variables |= {_config.STORE, _config.DELIVERY, _config.FALLBACK, _config.DISABLED, _config.EXPIRY}
-    variables |= {_config.SECRET}
+    variables |= {_config.SECRET, _config.BAGGAGE}
     variables |= {f"thumbprint.{event}" for event in _metrics.COUNTERS}
     variables |= {_metrics.DEPTH, _metrics.OLDEST_AGE, _metrics.DEAD, _metrics.LATENCY}
     assert [name for name in {*errors.__all__, *variables} if f"`{name}`" not in text] == []

@@ -16,7 +16,7 @@ from ._default import (
 )
 from ._model import FlushResult, LogRef, Outcome, Pace, Verification
 from ._scope import Scope
-from .backends import Braintrust, Cloudflare
+from .backends import Braintrust, Cloudflare, OpenTelemetry
 from .delivery import Receipt
 from .errors import (
     AmbiguousTargetError,
@@ -50,6 +50,7 @@ __all__ = [
     "MalformedTokenError",
     "MissingCredentialsError",
     "MissingSecretError",
+    "OpenTelemetry",
     "Outcome",
     "Pace",
     "Receipt",

@@ -11,7 +11,7 @@ import time
 import weakref
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from . import _scope, _token, _words, capture
+from . import _events, _scope, _token, _words, capture
 from ._config import MAKE_SECRET, SECRET, Delivery, Fallback, Settings, concealed, settings_from
 from ._feedback import feedback_from, said
 from ._log import warn
@@ -26,8 +26,8 @@ from .stores import BufferedStore, References
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from ._model import Verification
-    from .backends import Backend
+    from ._model import Baggage, Verification
+    from .backends import Backend, Emitting
     from .stores import Store
 
 ClientT = TypeVar("ClientT")
@@ -49,23 +49,25 @@ class Thumbprint:
     The functions of the `thumbprint` module are the methods of one such object, the process-wide default. Make
     another where two sets of credentials live in one process.
 
-    `backends` are the services that are known, by default Cloudflare and Braintrust; `store` is where references and
-    undelivered feedback are kept (`memory://`, `sqlite:///PATH`, `redis://…`); `delivery` is "background" (in threads),
-    "inline" (before `record_feedback` returns, or when the receipt is awaited) or "none" (by another process that
-    shares the store); `expire_after` the seconds for which feedback is tried (72 hours); with `fallback="memory"` a
-    store that cannot be used is done without, as long as that is so; `disabled` turns everything into a no-op; `secret`
-    signs tokens. Whatever is left out comes from the environment. Raises ConfigurationError for what cannot be used,
-    and StoreError for a store in a file that cannot be opened.
+    `backends` are the services that are known, by default Cloudflare, Braintrust and OpenTelemetry; `store` is where
+    references and undelivered feedback are kept (`memory://`, `sqlite:///PATH`, `redis://…`); `delivery` is
+    "background" (in threads), "inline" (before `record_feedback` returns, or when the receipt is awaited) or "none" (by
+    another process that shares the store); `expire_after` the seconds for which feedback is tried (72 hours); with
+    `fallback="memory"` a store that cannot be used is done without, as long as that is so; `baggage` says whether scope
+    ids travel to other services: "send", "accept" or "both"; `disabled` turns everything into a no-op; `secret` signs
+    tokens. Whatever is left out comes from the environment. Raises ConfigurationError for what cannot be used, and
+    StoreError for a store in a file that cannot be opened.
     """
 
     def __init__(
         self,
         *,
-        backends: Sequence[Backend] | None = None,
+        backends: Sequence[Backend | Emitting] | None = None,
         store: Store | str | None = None,
         delivery: Delivery | None = None,
         expire_after: float | None = None,
         fallback: Fallback | None = None,
+        baggage: Baggage | None = None,
         disabled: bool | None = None,
         secret: str | None = None,
     ) -> None:
@@ -76,12 +78,18 @@ class Thumbprint:
             delivery=delivery,
             expire_after=expire_after,
             fallback=fallback,
+            baggage=baggage,
             disabled=disabled,
             secret=secret,
         )
         self._homes = {name: known_home(backend) for name, backend in self._settings.backends.items()}
         self._references = References(self._settings.store, threaded=self._settings.delivery != "inline")
-        self._recorder = capture.Recorder(self._settings.backends.values(), self._references)
+        self._recorder = capture.Recorder(
+            self._settings.backends.values(),
+            self._references,
+            emitting=self._settings.emitting.values(),
+            accept_baggage=self._settings.baggage in {"accept", "both"},
+        )
         alone = self._settings.delivery == "background" or not self._settings.store.shared
         self._tracker = Tracker(unattended=None if alone else self._settings.store)
         self._worker = Worker(
@@ -129,7 +137,11 @@ class Thumbprint:
 
     def scope(self, id: str | None = None) -> _scope.Scope:  # noqa: A002 - the contract's name
         """Return a scope that collects the calls made inside it. See `thumbprint.scope`."""
-        return _scope.Scope(id, issue=self._token_of_scope)
+        return _scope.Scope(id, issue=self._token_of_scope, baggage=self.baggage)
+
+    def baggage(self) -> Baggage | None:
+        """Return what is done with scope ids in baggage; for thumbprint's own use."""
+        return None if self._settings.disabled else self._settings.baggage
 
     def current_scope(self) -> _scope.Scope | None:
         """Return the innermost scope that is open in this task or thread, or None."""
@@ -171,7 +183,15 @@ class Thumbprint:
             warn("dropped", "feedback was dropped: %s", error)
             count("dropped", NOBODY)
             return self._tracker.open((), feedback)[0]
-        return self._queue(refs, feedback)
+        receipt = self._queue(refs, feedback)
+        if self._settings.emitting and _events.heard():
+            self._emit(refs, feedback)
+        return receipt
+
+    def _emit(self, refs: Sequence[LogRef], feedback: Feedback) -> None:
+        """Tell OpenTelemetry of the feedback, whichever services keep the entries."""
+        for emitting in self._settings.emitting.values():
+            _events.emit(emitting.events(refs, feedback))
 
     def token_for(
         self,
@@ -365,22 +385,33 @@ class Thumbprint:
         """
         backend = self._backend_of(ref)
         unsupported = backend.unsupported(feedback)
-        if not unsupported:
+        if not unsupported and backend.name not in self._settings.emitting:
             return None
         if said(feedback) <= set(unsupported):
             count("dropped", backend.name)
             reason = f"{backend.name} can hold none of {', '.join(unsupported)}"
             return Told(status="dropped", reason=reason, unsupported=unsupported)
+        if backend.name in self._settings.emitting:
+            return _told_by_events(backend.name, unsupported)
         return Told(unsupported=unsupported)
 
-    def _backend_of(self, ref: LogRef) -> Backend:
+    def _backend_of(self, ref: LogRef) -> Backend | Emitting:
         """Return the backend of a log entry; raise ConfigurationError where nothing can be delivered to it."""
-        backend = self._settings.backends.get(ref.backend)
+        backend = self._settings.backends.get(ref.backend) or self._settings.emitting.get(ref.backend)
         if backend is None:
-            known = ", ".join(sorted(self._settings.backends)) or "none"
+            known = ", ".join(sorted({*self._settings.backends, *self._settings.emitting})) or "none"
             raise ConfigurationError(f"no backend named {ref.backend!r} is configured for {ref}; known: {known}")
         backend.check(ref)
         return backend
+
+
+def _told_by_events(name: str, unsupported: tuple[str, ...]) -> Told:
+    """Return what becomes of feedback for what only events go to, which are emitted as soon as it is recorded."""
+    if _events.heard():
+        count("delivered", name)
+        return Told("delivered", None, 1, unsupported)
+    count("dropped", name)
+    return Told("dropped", "this process has set up no OpenTelemetry logger provider", 0, unsupported)
 
 
 _alive: weakref.WeakSet[Thumbprint] = weakref.WeakSet()

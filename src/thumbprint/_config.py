@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeVar, get_args
 
 from ._log import warn
+from ._model import Baggage
 from ._token import Keys
-from .backends import Backend, Braintrust, Cloudflare
+from .backends import Backend, Braintrust, Cloudflare, Emitting, OpenTelemetry
 from .delivery import EXPIRE_AFTER
 from .errors import ConfigurationError, StoreError
 from .stores import BufferedStore, MemoryStore, Pace, RedisStore, SqliteStore, Store
@@ -21,6 +22,7 @@ STORE: Final = "THUMBPRINT_STORE"
 DELIVERY: Final = "THUMBPRINT_DELIVERY"
 FALLBACK: Final = "THUMBPRINT_FALLBACK"
 EXPIRY: Final = "THUMBPRINT_EXPIRE_AFTER"
+BAGGAGE: Final = "THUMBPRINT_BAGGAGE"
 SECRET: Final = "THUMBPRINT_SECRET"  # noqa: S105 - its name
 
 MIN_SECRET_BYTES: Final = 16
@@ -36,7 +38,7 @@ _FALSE: Final = frozenset({"", "0", "false", "no", "off"})
 
 BACKENDS: Final = (Cloudflare, Braintrust)
 
-BackendT = TypeVar("BackendT", bound=Backend)
+BackendT = TypeVar("BackendT", bound=Backend | Emitting)
 
 
 class _Environment(Mapping[str, str]):
@@ -76,20 +78,23 @@ class Settings:
     """Everything that can be set, read and checked."""
 
     backends: Mapping[str, Backend]
+    emitting: Mapping[str, Emitting]
     store: Store
     delivery: Delivery
     expire_after: float
+    baggage: Baggage | None
     disabled: bool
     keys: Keys | None
 
 
 def settings_from(
     *,
-    backends: Sequence[Backend] | None = None,
+    backends: Sequence[Backend | Emitting] | None = None,
     store: Store | str | None = None,
     delivery: str | None = None,
     expire_after: float | None = None,
     fallback: str | None = None,
+    baggage: str | None = None,
     disabled: bool | None = None,
     secret: str | None = None,
     environ: Mapping[str, str] = ENVIRONMENT,
@@ -99,31 +104,42 @@ def settings_from(
     Raises ConfigurationError, naming the setting and its value, for what cannot be used; StoreError for a file that
     cannot be opened.
     """
-    known = backends_from(backends, environ)
+    known = _known_from(backends, environ)
     chosen, mode = store_from(store, environ), delivery_from(delivery, environ)
     off = disabled_from(disabled, environ)
     if not off:
         check_delivered(chosen, mode)
     usable = _usable(chosen, fallback=fallback_from(fallback, environ))
     return Settings(
-        backends=known,
+        backends=_delivered_to(known),
+        emitting={name: backend for name, backend in known.items() if isinstance(backend, Emitting)},
         expire_after=expire_after_from(expire_after, environ),
         store=usable,
         delivery="background" if mode == "none" and _only_here(usable, chosen) else mode,
+        baggage=baggage_from(baggage, environ),
         disabled=off,
         keys=keys_from(secret, environ) or (_passing_keys() if off else None),
     )
 
 
-def backends_from(
-    backends: Sequence[Backend] | None = None, environ: Mapping[str, str] = ENVIRONMENT
-) -> dict[str, Backend]:
-    """Return name → backend of those that are given, or else of all that are known, completed from the environment.
+def backends_from(environ: Mapping[str, str] = ENVIRONMENT) -> dict[str, Backend]:
+    """Return name → backend of all that are known and delivered to, completed from the environment.
 
     Raises ConfigurationError for what cannot be used.
     """
+    return _delivered_to(_known_from(None, environ))
+
+
+def _delivered_to(known: Mapping[str, Backend | Emitting]) -> dict[str, Backend]:
+    return {name: backend for name, backend in known.items() if not isinstance(backend, Emitting)}
+
+
+def _known_from(
+    backends: Sequence[Backend | Emitting] | None, environ: Mapping[str, str]
+) -> dict[str, Backend | Emitting]:
+    """Return name → backend of those that are given, or else of all that are known, completed from the environment."""
     if backends is None:
-        backends = [backend() for backend in BACKENDS]
+        backends = [*(backend() for backend in BACKENDS), OpenTelemetry(spans=False)]
     elif not isinstance(backends, Iterable):
         raise ConfigurationError(f"backends: give a list of them, not {_described(backends)}")
     ready = [completed(backend, environ) for backend in backends]
@@ -145,7 +161,8 @@ def completed(backend: BackendT, environ: Mapping[str, str] = ENVIRONMENT) -> Ba
         if getattr(backend, setting) is None and (value := environ.get(variable, "").strip())
     }
     ready: BackendT = dataclasses.replace(backend, **found) if found else backend  # type: ignore[type-var]
-    _check_limits(ready)
+    if not isinstance(ready, Emitting):
+        _check_limits(ready)
     return ready
 
 
@@ -221,6 +238,15 @@ def delivery_from(mode: str | None = None, environ: Mapping[str, str] = ENVIRONM
         if mode == known:
             return known  # type: ignore[no-any-return]
     raise ConfigurationError(f"{DELIVERY} (delivery=…) is {mode!a:.40}: say background, inline or none")
+
+
+def baggage_from(told: str | None = None, environ: Mapping[str, str] = ENVIRONMENT) -> Baggage | None:
+    """Return what is done with scope ids in baggage, as is given or else in the environment; None: nothing."""
+    if told is None:
+        told = environ.get(BAGGAGE) or None
+    if told not in (None, *get_args(Baggage)):
+        raise ConfigurationError(f"{BAGGAGE} (baggage=…) is {told!a:.40}: say send, accept or both, or leave it out")
+    return told  # type: ignore[return-value]
 
 
 def fallback_from(told: str | None = None, environ: Mapping[str, str] = ENVIRONMENT) -> bool:

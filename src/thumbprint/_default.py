@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from ._config import Delivery, Fallback
-    from .backends import Backend
+    from ._model import Baggage
+    from .backends import Backend, Emitting
     from .delivery import Receipt
     from .stores import Store
 
@@ -51,16 +52,26 @@ def _recorder() -> capture.Recorder | None:
         return None
 
 
+def _baggage() -> Baggage | None:
+    """Ask the default that is in force when a scope is entered; a scope is not harmed by an environment that fails."""
+    try:
+        return _get().baggage()
+    except (ConfigurationError, StoreError) as error:
+        warn("configuration", "scope ids are in no baggage: %s", error)
+        return None
+
+
 _instrumentation = capture.Instrumentation(_recorder)
 
 
 def configure(
     *,
-    backends: Sequence[Backend] | None = None,
+    backends: Sequence[Backend | Emitting] | None = None,
     store: Store | str | None = None,
     delivery: Delivery | None = None,
     expire_after: float | None = None,
     fallback: Fallback | None = None,
+    baggage: Baggage | None = None,
     disabled: bool | None = None,
     secret: str | None = None,
 ) -> Thumbprint:
@@ -70,16 +81,18 @@ def configure(
     scopes, responses and traces that the one before kept in memory are forgotten; answers still lead to their calls.
 
     `backends`: the services, with settings of their own, as in `[Cloudflare(account_id="…"), Braintrust()]`; left
-    out, both of these. `store`: where references and undelivered feedback are kept: `memory://` if left out,
-    `sqlite:///PATH`, which survives the process and may be shared by several, or `redis://HOST:PORT/DATABASE`, for
-    fleets. `delivery`: "background", "inline" (for serverless: before `record_feedback` returns, or when its receipt is
-    awaited) or "none" (only stored, in a store that others deliver from). `expire_after`: the seconds for which
-    feedback is tried, 72 hours if left out. `fallback="memory"`: where the file of an SQLite store cannot be used,
-    everything is kept in memory instead; what a store does not take later, because it cannot be reached, waits in
-    memory until it can. `disabled`: nothing is captured, and feedback is checked and dropped. `secret`
-    signs tokens: at least 16 bytes; several, comma-separated, for rotation: the first signs, all verify. What is left
-    out, of the backends' settings too, comes from the environment (the README has the table), so that most applications
-    need not call this.
+    out, both of these and OpenTelemetry, which is told nothing where it is not among those given. `store`: where
+    references and undelivered feedback are kept: `memory://` if left out, `sqlite:///PATH`, which survives the process
+    and may be shared by several, or `redis://HOST:PORT/DATABASE`, for fleets. `delivery`: "background", "inline" (for
+    serverless: before `record_feedback` returns, or when its receipt is awaited) or "none" (only stored, in a store
+    that others deliver from). `expire_after`: the seconds for which feedback is tried, 72 hours if left out.
+    `fallback="memory"`: where the file of an SQLite store cannot be used, everything is kept in memory instead; what a
+    store does not take later, because it cannot be reached, waits in memory until it can. `baggage`: what is done with
+    the ids of scopes in OpenTelemetry's baggage: "send" lets them travel to other services, "accept" keeps calls under
+    those that come in (only where no stranger's requests do), "both" does both; left out, nothing. `disabled`: nothing
+    is captured, and feedback is checked and dropped. `secret` signs tokens: at least 16 bytes; several,
+    comma-separated, for rotation: the first signs, all verify. What is left out, of the backends' settings too, comes
+    from the environment (the README has the table), so that most applications need not call this.
 
     Raises ConfigurationError, naming the setting, for what cannot be used, and StoreError where the file of an SQLite
     store cannot be opened; the default is then as before.
@@ -92,6 +105,7 @@ def configure(
         delivery=delivery,
         expire_after=expire_after,
         fallback=fallback,
+        baggage=baggage,
         disabled=disabled,
         secret=secret,
     )
@@ -144,7 +158,7 @@ def scope(id: str | None = None) -> Scope:  # noqa: A002 - the contract's name
     `id`: an id of the application's own, from 1 to 1,024 characters, under which the calls can be found later; left
     out, a fresh unguessable one. Raises ArgumentValueError or ArgumentTypeError for another.
     """
-    return Scope(id, issue=_token_of_scope)
+    return Scope(id, issue=_token_of_scope, baggage=_baggage)
 
 
 def _token_of_scope(scope: Scope, expires_in: float, allow: Iterable[str]) -> str:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 Status = Literal["queued", "delivered", "failed", "dropped"]
 Which = Literal["last", "all"]
 Source = Literal["app", "api", "external"]
+Baggage = Literal["send", "accept", "both"]
 Json = Any  # what the json module can write: typing it exactly would burden every caller
 
 

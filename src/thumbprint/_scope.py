@@ -3,6 +3,9 @@
 The only importer of opentelemetry.context. A value that is set in the context is copied to child tasks and is then
 out of the parent's reach, so a scope puts one mutable collector there when it is entered, and whatever runs inside,
 in a child task or in `asyncio.to_thread` too, reports to that.
+
+Where that is switched on, the ids of the open scopes are in OpenTelemetry's baggage too, which propagators carry to
+other services: there a call is kept under these ids, so that feedback by id finds it.
 """
 
 from __future__ import annotations
@@ -14,7 +17,9 @@ import os
 import sys
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar, cast
+from urllib.parse import quote_plus
 
+from opentelemetry import baggage
 from opentelemetry import context as otel
 
 from ._token import ALLOWED, LIFETIME
@@ -25,8 +30,10 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator
     from types import TracebackType
 
+    from opentelemetry.trace import Span
+
     from ._call import Call
-    from ._model import LogRef
+    from ._model import Baggage, LogRef
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -35,6 +42,10 @@ MAX_CALLS: Final = 10_000  # per scope; beyond that the oldest are forgotten, so
 MAX_ID_LENGTH: Final = 1024
 FRESH_ID_BYTES: Final = 16
 
+BAGGAGE: Final = "thumbprint.scope_id"
+MAX_CARRIED: Final = 3072  # characters, encoded: propagators drop an entry of more than 4,096 (W3C Baggage)
+
+_BETWEEN: Final = "\n"  # no id that is carried has one
 _KEY: Final = otel.create_key("thumbprint-scope")
 _NO_SPAN: Final = (None, None)
 
@@ -72,10 +83,12 @@ class Scope:
         id: str | None = None,  # noqa: A002 - the contract's name
         *,
         issue: Callable[[Scope, float, Iterable[str]], str] | None = None,  # for thumbprint's own use
+        baggage: Callable[[], Baggage | None] = lambda: None,
     ) -> None:
         check_id(id)
         self._issue = issue
         self._given_id = id
+        self._baggage = baggage  # asked at each entry: a decorated function may be older than the configuration
         self._id = id if id is not None else os.urandom(FRESH_ID_BYTES).hex()
         self._calls: deque[Call] = deque(maxlen=MAX_CALLS)
         self._entries: list[_Entry] = []  # those that are open
@@ -111,6 +124,11 @@ class Scope:
         return self._issue(self, expires_in, allow)
 
     @property
+    def baggage(self) -> Baggage | None:
+        """What is done with scope ids in baggage; for thumbprint's own use."""
+        return self._baggage()
+
+    @property
     def calls(self) -> tuple[Call, ...]:
         """The captured calls in order, each with its refs; for thumbprint's own use."""
         return tuple(self._calls.copy())
@@ -123,7 +141,7 @@ class Scope:
         previous = otel.get_current()
         entry = _Entry(self, _open_entry(previous), previous)
         self._entries.append(entry)
-        otel.attach(otel.set_value(_KEY, entry, previous))
+        otel.attach(_inside(entry, previous))
         return self
 
     def __exit__(
@@ -169,7 +187,7 @@ class Scope:
         return _decorated(function, self._fresh)
 
     def _fresh(self) -> Scope:
-        return type(self)(self._given_id, issue=self._issue)
+        return type(self)(self._given_id, issue=self._issue, baggage=self._baggage)
 
     def __repr__(self) -> str:
         return f"<Scope {self._id!r}: {counted(len(self._calls), 'call')}>"
@@ -219,6 +237,23 @@ def last_of(calls: tuple[Call, ...]) -> Call | None:
     return calls[-1] if calls else None
 
 
+def inbound_scope_ids(context: otel.Context | None = None) -> tuple[str, ...]:
+    """Return the ids of scopes, open in other services, in whose baggage what runs in this context came here."""
+    context = otel.get_current() if context is None else context
+    carried = _carried(context)
+    own = {entry.scope.id for entry in _entries(context)} if carried else ()
+    return tuple(scope_id for scope_id in carried if scope_id not in own)
+
+
+def recording_span() -> Span | None:
+    """Return the current OpenTelemetry span where it is being recorded."""
+    trace = sys.modules.get("opentelemetry.trace")  # as in current_span
+    if trace is None:
+        return None
+    span: Span = trace.get_current_span()
+    return span if span.is_recording() else None
+
+
 def current_span() -> tuple[str, str] | tuple[None, None]:
     """Return the trace id and the span id (32 and 16 hex digits) of the current OpenTelemetry span, or two Nones."""
     # Where nobody has imported opentelemetry.trace there is no span, and no reason for us to pay for its import.
@@ -253,9 +288,64 @@ def _without_closed(context: otel.Context) -> otel.Context:
     entry = _open_entry(context)
     if entry is context.get(_KEY):
         return context
+    context = _without_ids_of_closed(context)
     if entry is not None:
         return otel.set_value(_KEY, entry, context)
     return otel.Context({key: value for key, value in context.items() if key != _KEY})
+
+
+def _inside(entry: _Entry, outside: otel.Context) -> otel.Context:
+    """Return the context outside with the entry in it, and where they are sent the ids of the scopes it is in."""
+    context, mode = otel.set_value(_KEY, entry, outside), entry.scope.baggage
+    if mode not in {"send", "both"}:
+        return context
+    inbound = inbound_scope_ids(outside) if mode == "both" else ()
+    return _carrying(context, [*inbound, *reversed([each.scope.id for each in _entries(context) if not each.closed])])
+
+
+def _entries(context: otel.Context) -> Iterator[_Entry]:
+    """Yield the context's entries, the innermost first; those that are closed too."""
+    entry = cast("_Entry | None", context.get(_KEY))
+    while entry is not None:
+        yield entry
+        entry = entry.outer
+
+
+def _carried(context: otel.Context) -> tuple[str, ...]:
+    """Return the ids of scopes that are in the context's baggage, what cannot be one left out: anybody can write it."""
+    value = baggage.get_baggage(BAGGAGE, context)
+    if not isinstance(value, str) or len(value) > MAX_CARRIED:
+        return ()
+    return tuple(dict.fromkeys(filter(_carriable, value.split(_BETWEEN))))
+
+
+def _carrying(context: otel.Context, ids: Iterable[str]) -> otel.Context:
+    """Return the context with these ids in its baggage, the outermost first; of too many the innermost."""
+    kept: list[str] = []
+    left = MAX_CARRIED
+    for scope_id in reversed(list(dict.fromkeys(filter(_carriable, ids)))):
+        left -= len(quote_plus(_BETWEEN + scope_id))
+        if left < 0:
+            break
+        kept.append(scope_id)
+    if not kept:
+        return baggage.remove_baggage(BAGGAGE, context)
+    return baggage.set_baggage(BAGGAGE, _BETWEEN.join(reversed(kept)), context)
+
+
+def _carriable(scope_id: str) -> bool:
+    """Whether an id arrives as it was sent: printable, and without white space at its ends, which propagators strip."""
+    return 0 < len(scope_id) <= MAX_ID_LENGTH and scope_id.isprintable() and scope_id == scope_id.strip()
+
+
+def _without_ids_of_closed(context: otel.Context) -> otel.Context:
+    """Return the context with the ids of scopes in its baggage that are open, here or in another service."""
+    carried = _carried(context)
+    if not carried:
+        return context
+    closed = {entry.scope.id for entry in _entries(context) if entry.closed}
+    still_open = {entry.scope.id for entry in _entries(context) if not entry.closed}
+    return _carrying(context, [scope_id for scope_id in carried if scope_id not in closed - still_open])
 
 
 def _still_open(entry: _Entry | None) -> _Entry | None:
@@ -283,7 +373,7 @@ class Steps:
         self._outside = otel.get_current()
         self._entry.outer = _open_entry(self._outside)
         if self._kept is None:
-            self._entered = otel.set_value(_KEY, self._entry, self._outside)
+            self._entered = _inside(self._entry, self._outside)
         otel.attach(self._entered if self._kept is None else self._kept)
 
     def __exit__(self, *exc_info: object) -> None:

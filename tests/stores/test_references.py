@@ -100,6 +100,18 @@ def test_what_was_written_is_found_once_and_after_what_others_wrote(store, refer
     assert ids(references.recall(KEY)) == ["theirs", "ours"]
 
 
+def test_calls_that_are_known_by_one_span_are_told_apart_by_their_time(store, references):
+    def made(at):
+        return Call([LogRef(backend="opentelemetry", id="b7ad6b7169203331", captured_at=at)])
+
+    store.remember([KEY], made(1.5))
+    store.open.clear()
+    references.remember([KEY], made(1.5))
+    references.remember([KEY], made(2.5))
+
+    assert [found.refs[0].captured_at for found in references.recall(KEY)] == [1.5, 2.5]
+
+
 def test_what_was_written_by_others_alone_is_found(store, references):
     store.remember([KEY], call("theirs"))
 

@@ -19,6 +19,7 @@ from thumbprint import (
     Cloudflare,
     FlushResult,
     LogRef,
+    OpenTelemetry,
     Outcome,
     Receipt,
     Scope,
@@ -60,6 +61,7 @@ thumbprint.instrument(client)  # type: ignore[call-arg]
 
 configured: Thumbprint = thumbprint.configure()
 thumbprint.configure(backends=[Cloudflare(), Braintrust()], store="memory://", disabled=False)
+thumbprint.configure(backends=[Cloudflare(), OpenTelemetry(content=True, spans=False)], baggage="send")
 thumbprint.configure(
     backends=(
         Cloudflare(api_token="t", account_id="a", gateway_id="g", base_url="https://api.cloudflare.com/client/v4"),
@@ -82,6 +84,8 @@ thumbprint.configure(backends=Cloudflare())  # type: ignore[arg-type]
 thumbprint.configure(backends=[Cloudflare])  # type: ignore[list-item]
 thumbprint.configure(backends=["cloudflare"])  # type: ignore[list-item]
 thumbprint.configure(store=1)  # type: ignore[arg-type]
+thumbprint.configure(baggage="everything")  # type: ignore[arg-type]
+OpenTelemetry(content=1)  # type: ignore[arg-type]
 Cloudflare("token")  # type: ignore[call-arg]
 
 

@@ -7,6 +7,8 @@ from ._protocol import (
     Confirmation,
     Diagnosable,
     Diagnosis,
+    Emitting,
+    Event,
     Exchange,
     Homed,
     HttpRequest,
@@ -17,6 +19,7 @@ from ._protocol import (
 )
 from .braintrust import Braintrust
 from .cloudflare import Cloudflare
+from .opentelemetry import OpenTelemetry
 
 __all__ = [
     "Answer",
@@ -27,9 +30,12 @@ __all__ = [
     "Confirmation",
     "Diagnosable",
     "Diagnosis",
+    "Emitting",
+    "Event",
     "Exchange",
     "Homed",
     "HttpRequest",
+    "OpenTelemetry",
     "Plan",
     "Verdict",
     "judge",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 from urllib.parse import SplitResult, urlsplit
 
 from .._model import Finding, LogRef, Pace, Verification
@@ -203,6 +203,54 @@ class Homed(Protocol):
 def known_home(backend: Backend) -> Mapping[str, str]:
     """Return what the settings of a backend know of where log entries are."""
     return backend.home if isinstance(backend, Homed) else {}
+
+
+class Event(NamedTuple):
+    """An event of OpenTelemetry: its name, its attributes, and the trace id and span id (hex digits) of its parent."""
+
+    name: str
+    attributes: Mapping[str, str | float]
+    parent: tuple[str, str] | None
+
+
+@runtime_checkable
+class Emitting(Protocol):
+    """A backend of the other kind: it is told of feedback in the process that records it, by events, not by HTTP.
+
+    A dataclass of its settings, as a Backend is; it emits nothing itself. Every call's feedback is told to it, besides
+    what the backend of its log entry gets.
+    """
+
+    name: ClassVar[str]
+    """The word that stands in `LogRef.backend` of calls that nobody but this one knows."""
+
+    environment: ClassVar[Mapping[str, str]]
+    """Setting → the environment variable it comes from where it is not given."""
+
+    @property
+    def spans(self) -> bool:
+        """Whether `recognise` is asked about calls in whose answers no service's id is."""
+        ...
+
+    def recognise(self, exchange: Exchange) -> LogRef | None:
+        """Say which span the call was made in."""
+        ...
+
+    def span_attributes(self, refs: Sequence[LogRef]) -> Mapping[str, str]:
+        """Return what the current span is told of the log entries that a call became."""
+        ...
+
+    def check(self, ref: LogRef) -> None:
+        """Raise an error where events for this entry, one of its own, would have nothing to be about."""
+        ...
+
+    def unsupported(self, feedback: Feedback) -> tuple[str, ...]:
+        """Return the names of the fields that its events do not tell."""
+        ...
+
+    def events(self, refs: Sequence[LogRef], feedback: Feedback) -> Iterable[Event]:
+        """Return the events that tell this feedback for these entries, whichever service keeps them."""
+        ...
 
 
 def judge(answer: Answer) -> Verdict:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from .._call import Call, attach, attached
 from .._log import warn
 from .._metrics import count
-from .._scope import current_span, open_scopes
+from .._scope import current_span, inbound_scope_ids, open_scopes, recording_span
 from ..backends import Exchange
 from ..stores import Key
 from ._operation import POLLS, operation_of
@@ -17,26 +17,37 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from .._model import LogRef
-    from ..backends import Backend
+    from ..backends import Backend, Emitting
     from ..stores import References
 
 
 class Recorder:
     """Captures calls for one Thumbprint. Raises nothing: what goes wrong in here is logged, and costs one capture."""
 
-    def __init__(self, backends: Iterable[Backend], references: References) -> None:
+    def __init__(
+        self,
+        backends: Iterable[Backend],
+        references: References,
+        *,
+        emitting: Iterable[Emitting] = (),
+        accept_baggage: bool = False,
+    ) -> None:
         self._backends = tuple(backends)
         self._id_headers = tuple({header for backend in self._backends for header in backend.id_headers})
         self._references = references
+        self._emitting = tuple(emitting)
+        self._spans = tuple(backend for backend in self._emitting if backend.spans)
+        self._accept_baggage = accept_baggage
 
     def begin(self, response: Any) -> Call | None:
-        """Return the call that the response's headers tell of, and let the response carry it.
+        """Return the call that the response's headers tell of, and let the response carry it; the span is told of it.
 
         None where they tell of none, or where the response carries a call already: then somebody else captured it.
         """
         try:
             headers = response.headers
-            if not any(header in headers for header in self._id_headers) or attached(response) is not None:
+            known = self._spans or any(header in headers for header in self._id_headers)
+            if not known or attached(response) is not None:
                 return None
             call = self._recognise(response)
             if call is not None:
@@ -44,6 +55,7 @@ class Recorder:
                     count("captured", ref.backend)
                 attach(response, call)
                 attach(response.request, call)  # an error in the middle of a stream knows its request alone
+                self._annotate(call)
         except Exception:
             _complain("a response")
             return None
@@ -57,6 +69,8 @@ class Recorder:
             for scope in open_scopes():
                 scope.report(call)
                 keys.append(Key("scope", scope.id))
+            if self._accept_baggage:
+                keys += [Key("scope", scope_id) for scope_id in inbound_scope_ids()]
             self._learn(call, result)  # first: a durable store keeps what is known when it is told
             self._references.remember(keys, call)
         except Exception:
@@ -90,6 +104,16 @@ class Recorder:
             except Exception:
                 _complain("a request")
 
+    def _annotate(self, call: Call) -> None:
+        """Tell the current span, where it is recorded, which log entries the call became."""
+        try:
+            span = recording_span() if self._emitting else None
+            if span is not None:
+                for backend in self._emitting:
+                    span.set_attributes(backend.span_attributes(call.refs))
+        except Exception:
+            _complain("a span")
+
     def _recognise(self, response: Any) -> Call | None:
         request = response.request
         trace_id, span_id = current_span()
@@ -104,6 +128,7 @@ class Recorder:
             captured_at=time.time(),
         )
         refs = [ref for backend in self._backends if (ref := _ref(backend, exchange))]
+        refs = refs or [ref for backend in self._spans if (ref := _ref(backend, exchange))]
         if not refs:
             return None
         return Call(refs, repeats=any(backend.repeats(exchange) for backend in self._backends))
@@ -123,7 +148,7 @@ class Recorder:
             self._references.remember([Key("response", response_id)], call)
 
 
-def _ref(backend: Backend, exchange: Exchange) -> LogRef | None:
+def _ref(backend: Backend | Emitting, exchange: Exchange) -> LogRef | None:
     try:
         return backend.recognise(exchange)
     except ValueError as error:

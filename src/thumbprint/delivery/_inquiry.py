@@ -35,13 +35,18 @@ class Unanswered(Exception):
 def verify(ref: LogRef, feedback: Feedback, backend: Backend, pacer: Pacer, *, ends_at: float) -> Verification:
     """Ask the service whether the feedback is there; raises nothing. `ends_at` is of the monotonic clock."""
     if not isinstance(backend, Confirmable):
-        return Verification(ref=ref, status="unknown", reason=f"{backend.name} cannot be asked what it holds")
+        return unasked(ref, backend.name)
     line = _Line(pacer, ends_at)
     try:
         found = _ask(backend.confirm(ref, feedback), line)
     except Unanswered as error:
         return Verification(ref=ref, status="unknown", reason=str(error))
     return dataclasses.replace(found, reason=masked(found.reason, line.secrets))
+
+
+def unasked(ref: LogRef, name: str) -> Verification:
+    """Return what can be said of an entry where nobody takes questions."""
+    return Verification(ref=ref, status="unknown", reason=f"{name} cannot be asked what it holds")
 
 
 def diagnose(backend: Backend, *, timeout: float = DIAGNOSIS_TIMEOUT) -> list[Finding]:

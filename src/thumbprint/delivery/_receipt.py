@@ -202,9 +202,9 @@ class Tracker:
                 item = Item(f"{receipt_id}-{place}" if place else receipt_id, ref, feedback, now)
                 self._queued[item.id] = receipt  # one step, which no other thread can see half of
                 items.append(item)
-        if len(items) < len(refs):
+        if told and len(items) < len(refs):
             with self._changed:
-                self._settled["dropped"] += len(refs) - len(items)
+                self._settled.update(news.status for news in told.values() if news.status != "queued")
         return receipt, items
 
     def after_fork(self) -> None:

@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING
 
 from .._scope import run_untraced
-from ._inquiry import shares, verify
+from ._inquiry import shares, unasked, verify
 from ._lane import Lane
 from ._pace import Pacer, bucket_name
 from ._receipt import bounded
@@ -84,9 +84,9 @@ class Worker:
 
         `timeout` is in seconds, for all together.
         """
-        lanes = [(ref, self._lanes[ref.backend]) for ref in refs]
+        lanes = [(ref, self._lanes.get(ref.backend)) for ref in refs]
         return tuple(
-            verify(ref, feedback, lane.backend, lane.pacer, ends_at=ends_at)
+            verify(ref, feedback, lane.backend, lane.pacer, ends_at=ends_at) if lane else unasked(ref, ref.backend)
             for (ref, lane), ends_at in shares(lanes, timeout)
         )
 
