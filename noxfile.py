@@ -26,7 +26,7 @@ OPENAI_GENERATIONS = {
     "openai-3": "openai>=3,<4",
 }
 
-PEERS = ("braintrust", "cloudflare", "langfuse", "langsmith")  # whose newest releases the benchmarks measure
+PEERS = ("braintrust", "cloudflare", "itsdangerous", "langfuse", "langsmith")  # which the benchmarks measure
 
 # The tests of these rooms meet no SDK: they are run with the newest alone.
 WITHOUT_SDK = ("delivery", "stores")

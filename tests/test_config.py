@@ -306,9 +306,13 @@ def test_where_feedback_is_dropped_anyway_nobody_need_deliver_it():
     assert settings_from(delivery="none", disabled=True, environ={}).delivery == "none"
 
 
-def test_a_file_that_is_done_without_is_no_reason_to_refuse_storing_only(tmp_path):
+def test_where_a_file_is_done_without_this_process_delivers_what_it_keeps_in_memory(tmp_path):
     url = f"sqlite:///{tmp_path}/nowhere/outbox.db"
-    assert isinstance(settings_from(store=url, delivery="none", fallback="memory", environ={}).store, MemoryStore)
+    for mode, then in [("none", "background"), ("inline", "inline"), ("background", "background")]:
+        settings = settings_from(store=url, delivery=mode, fallback="memory", environ={})
+
+        assert isinstance(settings.store, MemoryStore)
+        assert settings.delivery == then
 
 
 @pytest.mark.parametrize("given", [{"delivery": "pigeon"}, {"environ": {"THUMBPRINT_DELIVERY": "pigeon"}}])

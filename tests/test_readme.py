@@ -45,6 +45,7 @@ def test_the_readme_names_every_error_setting_and_measure():
         *OpenTelemetry.environment.values(),
     }
     variables |= {_config.STORE, _config.DELIVERY, _config.FALLBACK, _config.DISABLED, _config.EXPIRY, _config.BAGGAGE}
+    variables |= {_config.SECRET}
     variables |= {f"thumbprint.{event}" for event in _metrics.COUNTERS}
     variables |= {_metrics.DEPTH, _metrics.OLDEST_AGE, _metrics.DEAD, _metrics.LATENCY}
     assert [name for name in {*errors.__all__, *variables} if f"`{name}`" not in text] == []

@@ -146,7 +146,7 @@ def test_a_decorator_without_its_parentheses_is_refused_with_a_hint():
 def test_a_scopes_repr_tells_its_id_and_how_many_calls_it_has():
     with thumbprint.scope("message-1") as scope:
         make_call("1")
-    assert repr(scope) == "<Scope 'message-1': 1 calls>"
+    assert repr(scope) == "<Scope 'message-1': 1 call>"
 
 
 def test_of_more_than_10000_calls_the_oldest_are_forgotten():

@@ -11,15 +11,16 @@ import time
 import weakref
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from . import _events, _scope, _words, capture
-from ._config import Delivery, Fallback, Settings, settings_from
+from . import _events, _scope, _token, _words, capture
+from ._config import MAKE_SECRET, SECRET, Delivery, Fallback, Settings, concealed, settings_from
 from ._feedback import feedback_from, said
 from ._log import warn
 from ._metrics import count, unwatch, watch
 from ._model import UNSET, Feedback, FlushResult, Item, LogRef, Unset, Which
 from ._resolve import resolve
+from .backends import known_home
 from .delivery import Receipt, Told, Tracker, Worker, bounded, load_httpx
-from .errors import ConfigurationError, StoreError
+from .errors import ArgumentValueError, ConfigurationError, MissingSecretError, StoreError, UnknownTargetError
 from .stores import BufferedStore, References
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ NOBODY: Final = "unknown"  # whose backend could not be found out
 
 capture.when_imported(load_httpx)
 
+_DISABLED: Final = "disabled"  # the scope of tokens that lead nowhere
 _CLOSED: Final = "thumbprint was closed, by configure() or because the process ends"
 
 
@@ -52,9 +54,9 @@ class Thumbprint:
     "background" (in threads), "inline" (before `record_feedback` returns, or when the receipt is awaited) or "none" (by
     another process that shares the store); `expire_after` the seconds for which feedback is tried (72 hours); with
     `fallback="memory"` a store that cannot be used is done without, as long as that is so; `baggage` says whether scope
-    ids travel to other services: "send", "accept" or "both"; `disabled` turns everything into a no-op. Whatever is left
-    out comes from the environment. Raises ConfigurationError for what cannot be used, and StoreError for a store in a
-    file that cannot be opened.
+    ids travel to other services: "send", "accept" or "both"; `disabled` turns everything into a no-op; `secret` signs
+    tokens. Whatever is left out comes from the environment. Raises ConfigurationError for what cannot be used, and
+    StoreError for a store in a file that cannot be opened.
     """
 
     def __init__(
@@ -67,7 +69,9 @@ class Thumbprint:
         fallback: Fallback | None = None,
         baggage: Baggage | None = None,
         disabled: bool | None = None,
+        secret: str | None = None,
     ) -> None:
+        secret = concealed(secret)
         self._settings: Settings = settings_from(
             backends=backends,
             store=store,
@@ -76,7 +80,9 @@ class Thumbprint:
             fallback=fallback,
             baggage=baggage,
             disabled=disabled,
+            secret=secret,
         )
+        self._homes = {name: known_home(backend) for name, backend in self._settings.backends.items()}
         self._references = References(self._settings.store, threaded=self._settings.delivery != "inline")
         self._recorder = capture.Recorder(
             self._settings.backends.values(),
@@ -131,7 +137,7 @@ class Thumbprint:
 
     def scope(self, id: str | None = None) -> _scope.Scope:  # noqa: A002 - the contract's name
         """Return a scope that collects the calls made inside it. See `thumbprint.scope`."""
-        return _scope.Scope(id, self.baggage)
+        return _scope.Scope(id, issue=self._token_of_scope, baggage=self.baggage)
 
     def baggage(self) -> Baggage | None:
         """Return what is done with scope ids in baggage; for thumbprint's own use."""
@@ -167,6 +173,10 @@ class Thumbprint:
             return self._tracker.open((), feedback)[0]
         if not self._begun:
             self._begin()
+        if isinstance(target, str) and _token.is_token(target):
+            grant = self.granted(target)
+            grant.check(said(feedback))
+            target, which = grant.refs or grant, grant.which
         try:
             refs = resolve(target, which, self._references)
         except StoreError as error:  # what an id leads to cannot be looked up now
@@ -182,6 +192,54 @@ class Thumbprint:
         """Tell OpenTelemetry of the feedback, whichever services keep the entries."""
         for emitting in self._settings.emitting.values():
             _events.emit(emitting.events(refs, feedback))
+
+    def token_for(
+        self,
+        target: Any = None,
+        /,
+        *,
+        which: Which = "last",
+        expires_in: float = _token.LIFETIME,
+        allow: Iterable[str] = _token.ALLOWED,
+    ) -> str:
+        """Return a signed token that a browser may hold. See `thumbprint.token_for`."""
+        keys = self._signing_keys()
+        allowed, expires_at = _token.terms(allow, expires_in, time.time())
+        refs, scope_id = self._meant(target, which)
+        grant = _token.Grant(allow=allowed, expires_at=expires_at, refs=refs, scope_id=scope_id, which=which)
+        return _token.issue(grant, keys, self._homes)
+
+    def _token_of_scope(self, scope: _scope.Scope, expires_in: float, allow: Iterable[str]) -> str:
+        return self.token_for(scope, expires_in=expires_in, allow=allow)
+
+    def granted(self, token: str) -> _token.Grant:
+        """Return what a token grants now; raise a TokenError, or MissingSecretError; for thumbprint's own use."""
+        return _token.read(token, self._signing_keys(), self._homes, now=time.time())
+
+    def _signing_keys(self) -> _token.Keys:
+        if self._settings.keys is None:
+            raise MissingSecretError(
+                f"feedback tokens need a secret: set {SECRET}, or pass secret=… to configure(), to the same in every "
+                f"process that issues or takes them; make one with {MAKE_SECRET}",
+                variable=SECRET,
+            )
+        return self._settings.keys
+
+    def _meant(self, target: Any, which: Which) -> tuple[tuple[LogRef, ...], str | None]:
+        """Return the refs that a target leads to; of a scope that captured nothing yet, its id instead."""
+        if isinstance(target, str) and _token.is_token(target):
+            raise ArgumentValueError(
+                "the target is a token already: issue another for what it was issued for", argument="target"
+            )
+        if self._settings.disabled:
+            return (), _DISABLED
+        try:
+            return resolve(target, which, self._references), None
+        except UnknownTargetError:
+            scope = _scope.current_scope() if target is None else target
+            if not isinstance(scope, _scope.Scope):
+                raise
+            return (), scope.id
 
     def verify(self, target: LogRef, feedback: Feedback, timeout: float) -> tuple[Verification, ...]:
         """Ask the service whether it holds this feedback, which is not recorded; for thumbprint's own use."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeVar, get_args
 
 from ._log import warn
 from ._model import Baggage
+from ._token import Keys
 from .backends import Backend, Braintrust, Cloudflare, Emitting, OpenTelemetry
 from .delivery import EXPIRE_AFTER
 from .errors import ConfigurationError, StoreError
@@ -22,6 +23,10 @@ DELIVERY: Final = "THUMBPRINT_DELIVERY"
 FALLBACK: Final = "THUMBPRINT_FALLBACK"
 EXPIRY: Final = "THUMBPRINT_EXPIRE_AFTER"
 BAGGAGE: Final = "THUMBPRINT_BAGGAGE"
+SECRET: Final = "THUMBPRINT_SECRET"  # noqa: S105 - its name
+
+MIN_SECRET_BYTES: Final = 16
+MAKE_SECRET: Final = 'python -c "import secrets; print(secrets.token_urlsafe(32))"'  # noqa: S105 - how to make one
 
 REDIS_SCHEMES: Final = frozenset({"redis", "rediss", "unix"})
 
@@ -36,6 +41,38 @@ BACKENDS: Final = (Cloudflare, Braintrust)
 BackendT = TypeVar("BackendT", bound=Backend | Emitting)
 
 
+class _Environment(Mapping[str, str]):
+    """The environment, in no repr: what shows a traceback's locals is not to show the keys that are in it."""
+
+    def __getitem__(self, name: str) -> str:
+        return os.environ[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(os.environ)
+
+    def __len__(self) -> int:
+        return len(os.environ)
+
+
+ENVIRONMENT: Final = _Environment()
+
+
+class _Secret(str):
+    """A str that no repr shows."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "'…'"
+
+
+def concealed(secret: Any) -> Any:
+    """Return a secret such that no repr shows it; of what is no string, only its type. Twice does nothing more."""
+    if isinstance(secret, str):
+        return _Secret(secret)
+    return secret if secret is None or isinstance(secret, type) else type(secret)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """Everything that can be set, read and checked."""
@@ -47,6 +84,7 @@ class Settings:
     expire_after: float
     baggage: Baggage | None
     disabled: bool
+    keys: Keys | None
 
 
 def settings_from(
@@ -58,7 +96,8 @@ def settings_from(
     fallback: str | None = None,
     baggage: str | None = None,
     disabled: bool | None = None,
-    environ: Mapping[str, str] = os.environ,
+    secret: str | None = None,
+    environ: Mapping[str, str] = ENVIRONMENT,
 ) -> Settings:
     """Return the settings that the arguments give, completed from the environment.
 
@@ -70,18 +109,20 @@ def settings_from(
     off = disabled_from(disabled, environ)
     if not off:
         check_delivered(chosen, mode)
+    usable = _usable(chosen, fallback=fallback_from(fallback, environ))
     return Settings(
         backends=_delivered_to(known),
         emitting={name: backend for name, backend in known.items() if isinstance(backend, Emitting)},
         expire_after=expire_after_from(expire_after, environ),
-        store=_usable(chosen, fallback=fallback_from(fallback, environ)),
-        delivery=mode,
+        store=usable,
+        delivery="background" if mode == "none" and _only_here(usable, chosen) else mode,
         baggage=baggage_from(baggage, environ),
         disabled=off,
+        keys=keys_from(secret, environ) or (_passing_keys() if off else None),
     )
 
 
-def backends_from(environ: Mapping[str, str] = os.environ) -> dict[str, Backend]:
+def backends_from(environ: Mapping[str, str] = ENVIRONMENT) -> dict[str, Backend]:
     """Return name → backend of all that are known and delivered to, completed from the environment.
 
     Raises ConfigurationError for what cannot be used.
@@ -108,7 +149,7 @@ def _known_from(
     return dict(zip(names, ready, strict=True))
 
 
-def completed(backend: BackendT, environ: Mapping[str, str] = os.environ) -> BackendT:
+def completed(backend: BackendT, environ: Mapping[str, str] = ENVIRONMENT) -> BackendT:
     """Return the backend with those of its settings that are None filled in from the environment."""
     if isinstance(backend, type) or not isinstance(getattr(backend, "environment", None), Mapping):
         raise ConfigurationError(
@@ -159,7 +200,12 @@ def _usable(store: Store, *, fallback: bool) -> Store:
     return BufferedStore(store) if fallback and store.shared else store
 
 
-def store_from(store: Store | str | None = None, environ: Mapping[str, str] = os.environ) -> Store:
+def _only_here(usable: Store, chosen: Store) -> bool:
+    """Whether memory has taken the place of a store that others could deliver from."""
+    return usable is not chosen and not usable.shared
+
+
+def store_from(store: Store | str | None = None, environ: Mapping[str, str] = ENVIRONMENT) -> Store:
     """Return the store that is given, as one or by its URL, or else that of the environment.
 
     Raises ConfigurationError for what cannot be used.
@@ -184,7 +230,7 @@ def store_from(store: Store | str | None = None, environ: Mapping[str, str] = os
     )
 
 
-def delivery_from(mode: str | None = None, environ: Mapping[str, str] = os.environ) -> Delivery:
+def delivery_from(mode: str | None = None, environ: Mapping[str, str] = ENVIRONMENT) -> Delivery:
     """Return the way of delivery that is given or in the environment; raise ConfigurationError for another."""
     if mode is None:
         mode = environ.get(DELIVERY) or "background"
@@ -194,7 +240,7 @@ def delivery_from(mode: str | None = None, environ: Mapping[str, str] = os.envir
     raise ConfigurationError(f"{DELIVERY} (delivery=…) is {mode!a:.40}: say background, inline or none")
 
 
-def baggage_from(told: str | None = None, environ: Mapping[str, str] = os.environ) -> Baggage | None:
+def baggage_from(told: str | None = None, environ: Mapping[str, str] = ENVIRONMENT) -> Baggage | None:
     """Return what is done with scope ids in baggage, as is given or else in the environment; None: nothing."""
     if told is None:
         told = environ.get(BAGGAGE) or None
@@ -203,7 +249,7 @@ def baggage_from(told: str | None = None, environ: Mapping[str, str] = os.enviro
     return told  # type: ignore[return-value]
 
 
-def fallback_from(told: str | None = None, environ: Mapping[str, str] = os.environ) -> bool:
+def fallback_from(told: str | None = None, environ: Mapping[str, str] = ENVIRONMENT) -> bool:
     """Return whether to go on without a store that cannot be used, as is given or else in the environment."""
     if told is None:
         told = environ.get(FALLBACK) or None
@@ -222,7 +268,7 @@ def check_delivered(store: Store, delivery: Delivery) -> None:
         )
 
 
-def expire_after_from(given: float | None = None, environ: Mapping[str, str] = os.environ) -> float:
+def expire_after_from(given: float | None = None, environ: Mapping[str, str] = ENVIRONMENT) -> float:
     """Return the seconds for which feedback is tried, as given, else as in the environment, else 72 hours.
 
     Raises ConfigurationError for what is no positive and finite number.
@@ -235,6 +281,36 @@ def expire_after_from(given: float | None = None, environ: Mapping[str, str] = o
             f"{EXPIRY} (expire_after=…) is {told!a:.40}: give the seconds for which feedback is tried, more than 0"
         )
     return float(told)
+
+
+def keys_from(secret: str | None = None, environ: Mapping[str, str] = ENVIRONMENT) -> Keys | None:
+    """Return the keys that the secrets give, as given or else in the environment; None where there are none.
+
+    Raises ConfigurationError, which shows none of them, for what is no secret.
+    """
+    secret = concealed(secret)
+    if secret is None:
+        secret = concealed(environ.get(SECRET, "").strip() or None)
+        if secret is None:
+            return None
+    if isinstance(secret, type):
+        raise ConfigurationError(f"{SECRET} (secret=…) is of type {secret.__name__}: it takes a string")
+    parts = [_Secret(part.strip()) for part in secret.split(",")]
+    for number, part in enumerate(parts, 1):
+        _check_secret(part, f"{SECRET} (secret=…)" if len(parts) == 1 else f"{SECRET} (secret=…), part {number}")
+    return Keys(parts)
+
+
+def _passing_keys() -> Keys:
+    """Return keys for tokens that nobody is going to verify."""
+    return Keys([os.urandom(MIN_SECRET_BYTES).hex()])
+
+
+def _check_secret(secret: str, name: str) -> None:
+    length = len(secret.encode("utf-8", "surrogatepass"))
+    if length < MIN_SECRET_BYTES:
+        found = f"only {length} bytes long" if length else "empty"
+        raise ConfigurationError(f"{name} is {found}, less than {MIN_SECRET_BYTES} bytes; make one with {MAKE_SECRET}")
 
 
 def _number(text: str) -> float | str:
@@ -251,7 +327,7 @@ def _scheme(url: str) -> str:
     return f"{f'{scheme:.30}://…'!r}" if separator else "not a URL"
 
 
-def disabled_from(given: bool | None = None, environ: Mapping[str, str] = os.environ) -> bool:
+def disabled_from(given: bool | None = None, environ: Mapping[str, str] = ENVIRONMENT) -> bool:
     """Return whether thumbprint is switched off, as is given or else in the environment."""
     if given is None:
         return _switch(DISABLED, environ.get(DISABLED, ""))

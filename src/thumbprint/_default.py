@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from . import capture
+from . import _token, capture
 from ._client import FLUSH_TIMEOUT, SHUTDOWN_TIMEOUT, Thumbprint
+from ._config import concealed
 from ._feedback import feedback_from
 from ._fork import forking_lock
 from ._log import warn
@@ -72,6 +73,7 @@ def configure(
     fallback: Fallback | None = None,
     baggage: Baggage | None = None,
     disabled: bool | None = None,
+    secret: str | None = None,
 ) -> Thumbprint:
     """Set up the process-wide default and return it; the one before is flushed and closed, within five seconds.
 
@@ -88,13 +90,15 @@ def configure(
     store does not take later, because it cannot be reached, waits in memory until it can. `baggage`: what is done with
     the ids of scopes in OpenTelemetry's baggage: "send" lets them travel to other services, "accept" keeps calls under
     those that come in (only where no stranger's requests do), "both" does both; left out, nothing. `disabled`: nothing
-    is captured, and feedback is checked and dropped. What is left out, of the backends' settings too, comes from the
-    environment (the README has the table), so that most applications need not call this.
+    is captured, and feedback is checked and dropped. `secret` signs tokens: at least 16 bytes; several,
+    comma-separated, for rotation: the first signs, all verify. What is left out, of the backends' settings too, comes
+    from the environment (the README has the table), so that most applications need not call this.
 
     Raises ConfigurationError, naming the setting, for what cannot be used, and StoreError where the file of an SQLite
     store cannot be opened; the default is then as before.
     """
     global _default
+    secret = concealed(secret)
     new = Thumbprint(
         backends=backends,
         store=store,
@@ -103,6 +107,7 @@ def configure(
         fallback=fallback,
         baggage=baggage,
         disabled=disabled,
+        secret=secret,
     )
     with _lock:
         old, _default = _default, new
@@ -153,7 +158,11 @@ def scope(id: str | None = None) -> Scope:  # noqa: A002 - the contract's name
     `id`: an id of the application's own, from 1 to 1,024 characters, under which the calls can be found later; left
     out, a fresh unguessable one. Raises ArgumentValueError or ArgumentTypeError for another.
     """
-    return Scope(id, _baggage)
+    return Scope(id, issue=_token_of_scope, baggage=_baggage)
+
+
+def _token_of_scope(scope: Scope, expires_in: float, allow: Iterable[str]) -> str:
+    return token_for(scope, expires_in=expires_in, allow=allow)
 
 
 def current_scope() -> Scope | None:
@@ -179,8 +188,8 @@ def record_feedback(
     """Say what somebody thinks of an answer; it is delivered to the log entry of the call that gave the answer.
 
     `target`: what leads to that call. A response, stream, chunk, raw response or API error of a captured call; a
-    LogRef or several; a Scope; the id of a scope, a response or an OpenTelemetry trace. Left out: the current scope,
-    and where none is open the current trace.
+    LogRef or several; a Scope; a token of `token_for`; the id of a scope, a response or an OpenTelemetry trace. Left
+    out: the current scope, and where none is open the current trace.
 
     `thumbs`: "up", "down", True, False, 1 or -1; None takes a vote back. `score`: from 0 to 1; None clears it.
     `scores`: several by name, likewise. `comment`: at most 64 KiB. `expected`: what the answer should have been, any
@@ -190,11 +199,34 @@ def record_feedback(
 
     Returns at once, without waiting for the network, from sync and async code alike; the Receipt tells what becomes
     of it. Raises, with nothing queued: ArgumentValueError or ArgumentTypeError, naming the argument;
-    UnknownTargetError where no call is behind the target; ConfigurationError where the service's credentials are not
-    set.
+    UnknownTargetError where no call is behind the target; a TokenError where a token is refused, or does not allow what
+    is said; ConfigurationError where the service's credentials, or the secret of a token, are not set.
     """
     feedback = feedback_from(thumbs, score, scores, comment, expected, tags, metadata, user_id, source)
     return _get().record(target, feedback, which)
+
+
+def token_for(
+    target: Any = None,
+    /,
+    *,
+    which: Which = "last",
+    expires_in: float = _token.LIFETIME,
+    allow: Iterable[str] = _token.ALLOWED,
+) -> str:
+    """Return a signed, URL-safe token that a browser may hold, and that is a target of `record_feedback`.
+
+    `target` and `which`: as for `record_feedback`. The token names the log entries, so that whoever has the same secret
+    needs no store to take it; of a scope in which nothing was captured yet it names the id, and leads through the store
+    to what will be. It is no secret itself, and holds none; whoever has it may say what it allows.
+
+    `expires_in`: seconds, more than 0 and at most ten years; seven days if left out. `allow`: which of thumbs, score,
+    comment, scores, expected, tags and metadata may be said with it.
+
+    Raises MissingSecretError where no secret is set; ArgumentValueError or ArgumentTypeError, naming the argument, also
+    where the token would be longer than 4 KiB; UnknownTargetError where no call is behind the target.
+    """
+    return _get().token_for(target, which=which, expires_in=expires_in, allow=allow)
 
 
 def flush(timeout: float | None = FLUSH_TIMEOUT) -> FlushResult:

@@ -90,13 +90,12 @@ def counts(event: Event) -> dict[str, int]:
         return {backend: number for (of, backend), number in _counts.items() if of == event}
 
 
-def delivered(backend: str, created_at: Iterable[float]) -> None:
+def delivered(backend: str, created_at: Sequence[float]) -> None:
     """Count and time pieces of feedback that arrived now; given is when each was recorded, in seconds since 1970."""
-    now, histogram = time.time(), _latency()
-    number = 0
-    for number, at in enumerate(created_at, 1):  # noqa: B007 - it is counted at the end
-        histogram.record(max(0.0, now - at), {BACKEND: backend})
-    count("delivered", backend, number)
+    now, record, attributes = time.time(), _latency().record, {BACKEND: backend}
+    for at in created_at:
+        record(max(0.0, now - at), attributes)
+    count("delivered", backend, len(created_at))
 
 
 def watch(outbox: Outbox) -> None:

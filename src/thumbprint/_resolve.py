@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, get_args
 from ._call import attached
 from ._model import LogRef, Which
 from ._scope import Scope, current_scope, current_span, last_of
+from ._token import Grant
 from .errors import AmbiguousTargetError, ArgumentTypeError, ArgumentValueError, UnknownTargetError
 from .stores import Key
 
@@ -62,6 +63,8 @@ def _calls(target: Any, references: References) -> tuple[Call, ...]:
         return _ambient(references)
     if isinstance(target, Scope):
         return target.calls or _unknown(f"nothing was captured in {target!r}")
+    if isinstance(target, Grant):
+        return _of_grant(target, references)
     if isinstance(target, str):
         return _by_id(str(target), references)
     call = _carried(target) or _by_response_id(_own_id(target), references)
@@ -83,6 +86,15 @@ def _ambient(references: References) -> tuple[Call, ...]:
         _unknown(f"no target was given, and neither a scope nor an OpenTelemetry span is current: {_HINT}")
     return references.recall(Key("trace", trace_id)) or _unknown(
         f"no target was given, no scope is open, and nothing was captured in the current trace {trace_id}"
+    )
+
+
+def _of_grant(grant: Grant, references: References) -> tuple[Call, ...]:
+    """Return the calls of the scope that a token names; never what else bears its id."""
+    scope_id = grant.scope_id or ""
+    return references.recall(Key("scope", scope_id)) or _unknown(
+        f"the token leads to the scope {scope_id[:_SHOWN]!r}, of which no call is known here: it captured none, or "
+        f"its store is not shared"
     )
 
 

@@ -22,7 +22,9 @@ from urllib.parse import quote_plus
 from opentelemetry import baggage
 from opentelemetry import context as otel
 
-from .errors import ArgumentTypeError, ArgumentValueError
+from ._token import ALLOWED, LIFETIME
+from ._words import counted
+from .errors import ArgumentTypeError, ArgumentValueError, ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator
@@ -79,9 +81,12 @@ class Scope:
     def __init__(
         self,
         id: str | None = None,  # noqa: A002 - the contract's name
-        baggage: Callable[[], Baggage | None] = lambda: None,
+        *,
+        issue: Callable[[Scope, float, Iterable[str]], str] | None = None,  # for thumbprint's own use
+        baggage: Callable[[], Baggage | None] = lambda: None,  # likewise
     ) -> None:
         check_id(id)
+        self._issue = issue
         self._given_id = id
         self._baggage = baggage  # asked at each entry: a decorated function may be older than the configuration
         self._id = id if id is not None else os.urandom(FRESH_ID_BYTES).hex()
@@ -107,6 +112,16 @@ class Scope:
         """
         call = last_of(self.calls)
         return call.refs[-1] if call else None
+
+    def token(self, *, expires_in: float = LIFETIME, allow: Iterable[str] = ALLOWED) -> str:
+        """Return a signed token that a browser may hold: it leads to the last call of this scope.
+
+        Where nothing was captured yet, it leads to the last call that there will be, through the store. See
+        `thumbprint.token_for`, also for what is raised.
+        """
+        if self._issue is None:
+            raise ConfigurationError("this Scope was made without a Thumbprint: thumbprint.scope() makes one with")
+        return self._issue(self, expires_in, allow)
 
     @property
     def baggage(self) -> Baggage | None:
@@ -172,10 +187,10 @@ class Scope:
         return _decorated(function, self._fresh)
 
     def _fresh(self) -> Scope:
-        return type(self)(self._given_id, self._baggage)
+        return type(self)(self._given_id, issue=self._issue, baggage=self._baggage)
 
     def __repr__(self) -> str:
-        return f"<Scope {self._id!r}: {len(self._calls)} calls>"
+        return f"<Scope {self._id!r}: {counted(len(self._calls), 'call')}>"
 
 
 def check_id(id: str | None) -> None:  # noqa: A002 - the contract's name

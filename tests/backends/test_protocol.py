@@ -270,6 +270,12 @@ def test_a_key_that_no_header_takes_is_refused_without_being_shown(kind, setting
     assert secret not in str(caught.value)
 
 
+@pytest.mark.parametrize(("kind", "setting"), [(Cloudflare, "account_id"), (Cloudflare, "gateway_id")])
+def test_a_setting_of_bytes_that_no_url_takes_is_refused(kind, setting):
+    with pytest.raises(ConfigurationError, match=f"{kind.environment[setting]}.* has bytes that are no UTF-8"):
+        kind(**{setting: "a\udcff"})
+
+
 @pytest.mark.parametrize(("kind", "setting"), [(Cloudflare, "account_id"), (Braintrust, "parent")])
 def test_a_setting_of_another_type_is_refused(kind, setting):
     with pytest.raises(ConfigurationError, match="it takes a string"):

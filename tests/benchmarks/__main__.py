@@ -10,7 +10,7 @@ loopback interface. In each round all contestants of a benchmark play in turn, s
 hits all of them; a first round warms up and does not count. Per contestant the median over the rounds is shown. A
 ratio is the median of the rounds' own ratios, for what is measured in one round was measured within the same seconds.
 Of several peers the best one counts. Ratios are what can be compared between machines; the figures themselves are for
-orientation. What is recorded is in `recording.py`, `delivering.py` and `remembering.py`.
+orientation. What is recorded is in `recording.py`, `delivering.py`, `remembering.py` and `signing.py`.
 """
 
 from __future__ import annotations
@@ -29,10 +29,11 @@ from pathlib import Path
 import delivering
 import recording
 import remembering
+import signing
 from rounds import interleaved, median
 from sink import Sink
 
-PACKAGES = ("thumbprint", "httpx", "braintrust", "langfuse", "langsmith", "cloudflare")
+PACKAGES = ("thumbprint", "httpx", "braintrust", "langfuse", "langsmith", "cloudflare", "itsdangerous")
 UNITS = {"p50": "µs", "p99": "µs", "rate": "/s", "MiB": "MiB"}
 
 
@@ -144,6 +145,18 @@ BENCHMARKS = (
         count=10_000,
         rounds=3,
         targets=(Target(of=remembering.Ours, measure="MiB", most=15.0),),
+    ),
+    Benchmark(
+        name="token",
+        what="tokens for one log entry, issued and verified",
+        contestants=(signing.Ours, signing.Itsdangerous, signing.OursVerified, signing.ItsdangerousVerified),
+        count=10_000,
+        targets=(
+            Target(of=signing.Ours, measure="p50", most=30.0),
+            Target(of=signing.Ours, measure="p50", against=(signing.Itsdangerous,), most=2.0),
+            Target(of=signing.OursVerified, measure="p50", most=30.0),
+            Target(of=signing.OursVerified, measure="p50", against=(signing.ItsdangerousVerified,), most=2.0),
+        ),
     ),
 )
 

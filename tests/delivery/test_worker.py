@@ -863,6 +863,25 @@ def test_while_the_store_cannot_be_reached_delivery_rests_and_goes_on_when_it_is
     assert f"{method} is down" in caplog.text
 
 
+def test_a_sender_that_cannot_look_for_more_leaves_off_and_delivery_goes_on_when_the_store_is_back(
+    make_house, short_store_pauses
+):
+    store = Failing()
+
+    def answer(_):
+        if not store.failed.is_set():
+            store.down.add("claim")
+        return OK
+
+    house = make_house(Echo(batch_size=1), store=store, transport=Answers(answer))
+    receipts = [house.put(entry(name), thumbs="up") for name in "abc"]
+    house.worker.wake()
+    assert store.failed.wait(LONG)
+    store.down.clear()
+
+    assert [settled(receipt).attempts for receipt in receipts] == [1, 1, 1]
+
+
 def test_what_was_delivered_while_the_store_could_not_be_told_is_delivered_again_when_its_lease_ends(
     make_house, monkeypatch, caplog
 ):
@@ -1151,6 +1170,18 @@ def test_delivering_now_is_bounded_by_its_timeout(emulator, house):
     assert time.monotonic() - began < 2
     assert [outcome.attempts for outcome in receipt.outcomes] == [1, *[0] * 9]
     emulator.stop()
+
+
+def test_delivering_now_does_not_wait_for_a_pace_that_is_slower_than_its_timeout(emulator, make_house):
+    """Between the requests of one delivery, here a GET and a PATCH, others are waited for longer than before it."""
+    house = make_house(configured(Cloudflare, emulator, pace=Pace(rate=0.1, burst=1)))
+    receipt = house.put(called(emulator), comment="two requests")
+    began = time.monotonic()
+    house.worker.deliver_now(["cloudflare"], 1)
+
+    assert time.monotonic() - began < 5
+    assert [(outcome.status, outcome.attempts) for outcome in receipt.outcomes] == [("queued", 0)]
+    assert [seen.method for seen in emulator.requests() if "ai-gateway" in seen.path] == ["GET"]
 
 
 def test_delivering_now_from_a_store_that_fails_leaves_everything_there(make_house, caplog):

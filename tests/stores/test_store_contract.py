@@ -141,7 +141,7 @@ def test_what_is_recalled_stays(store):
 def test_a_call_is_recalled_as_it_was(store):
     refs = (
         LogRef(backend="cloudflare", id="1", operation="chat", account_id="a", gateway_id="g", captured_at=1.25),
-        LogRef(backend="braintrust", id="ö\ud800", project_name="p", response_id="r", trace_id="t", span_id="s"),
+        LogRef(backend="braintrust", id="ö", project_name="p\ud800", response_id="r", trace_id="t", span_id="s"),
     )
     store.remember([Key("scope", "s")], Call(refs, repeats=True))
 
@@ -184,7 +184,7 @@ def test_what_is_put_is_due_at_once_by_entry_in_the_order_of_putting(store):
 @pytest.mark.parametrize("feedback", [Feedback(), SAID, EVERYTHING, CLEARED])
 def test_an_item_comes_out_as_it_was_put(store, feedback):
     where = LogRef(
-        backend="cloudflare", id="ü\ud800", operation="chat", account_id="a", gateway_id="g", captured_at=2.5
+        backend="cloudflare", id="ü", operation="chat", account_id="a\ud800", gateway_id="g", captured_at=2.5
     )
     put = Item(id="x", ref=where, feedback=feedback, created_at=1763770000.123456, attempts=3, reason="503: \ud800 ü")
     store.put([put])

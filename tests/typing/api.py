@@ -72,6 +72,7 @@ assert_type(own.wrap(client), OpenAI)
 assert_type(own.unwrap(client), OpenAI)
 assert_type(own.scope("id"), Scope)
 assert_type(own.record_feedback(completion, thumbs="up"), Receipt)
+assert_type(own.token_for(completion, which="all", expires_in=60, allow=["thumbs"]), str)
 assert_type(own.flush(), FlushResult)
 assert_type(own.shutdown(1), FlushResult)
 own.instrument()
@@ -93,6 +94,14 @@ assert_type(thumbprint.scope(), Scope)
 assert_type(thumbprint.scope("message-1"), Scope)
 assert_type(thumbprint.scope(id="message-1"), Scope)
 assert_type(thumbprint.current_scope(), Scope | None)
+assert_type(thumbprint.scope().token(), str)
+assert_type(thumbprint.scope().token(expires_in=0.5, allow={"thumbs", "score"}), str)
+assert_type(thumbprint.token_for(), str)
+assert_type(thumbprint.token_for(completion), str)
+thumbprint.token_for(target=completion)  # type: ignore[call-arg]
+thumbprint.token_for(which="first")  # type: ignore[arg-type]
+thumbprint.configure(secret="several,of them")
+thumbprint.configure(secret=b"bytes")  # type: ignore[arg-type]
 thumbprint.scope(17)  # type: ignore[arg-type]
 
 with thumbprint.scope() as entered:

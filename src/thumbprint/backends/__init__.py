@@ -10,10 +10,12 @@ from ._protocol import (
     Emitting,
     Event,
     Exchange,
+    Homed,
     HttpRequest,
     Plan,
     Verdict,
     judge,
+    known_home,
 )
 from .braintrust import Braintrust
 from .cloudflare import Cloudflare
@@ -31,9 +33,11 @@ __all__ = [
     "Emitting",
     "Event",
     "Exchange",
+    "Homed",
     "HttpRequest",
     "OpenTelemetry",
     "Plan",
     "Verdict",
     "judge",
+    "known_home",
 ]

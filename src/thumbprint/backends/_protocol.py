@@ -238,6 +238,21 @@ class Emitting(Protocol):
         ...
 
 
+@runtime_checkable
+class Homed(Protocol):
+    """What a backend may have besides: where log entries are that its settings speak of."""
+
+    @property
+    def home(self) -> Mapping[str, str]:
+        """What the settings know of it, by the names that a LogRef has, such as `account_id`."""
+        ...
+
+
+def known_home(backend: Backend) -> Mapping[str, str]:
+    """Return what the settings of a backend know of where log entries are."""
+    return backend.home if isinstance(backend, Homed) else {}
+
+
 def judge(answer: Answer) -> Verdict:
     """Say what an answer means by its HTTP status alone, the way most services mean it."""
     status, reason = answer.status, words_of(answer)
@@ -277,6 +292,8 @@ def check_settings(backend: Any, *, secret: str, urls: Sequence[str]) -> None:
             raise ConfigurationError(f"{named} is of type {type(value).__name__}: it takes a string")
         if setting == secret and not (value.isascii() and value.isprintable() and " " not in value):
             raise ConfigurationError(f"{named} has characters that no header takes: was it pasted with a line break?")
+        if any("\ud800" <= character <= "\udfff" for character in value):
+            raise ConfigurationError(f"{named} has bytes that are no UTF-8, which no URL takes")
         if setting in urls and not all(_is_plain_url(url.strip()) for url in value.split(",") if url.strip()):
             raise ConfigurationError(f"{named} is no URL that can be used: give https://HOST/PATH, without a password")
 

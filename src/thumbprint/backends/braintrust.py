@@ -5,7 +5,7 @@ Sources: the gateway's and the REST API's documentation, https://www.braintrust.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 from urllib.parse import quote, urlsplit
 
@@ -107,6 +107,12 @@ class Braintrust:
         """The API key."""
         return self.api_key
 
+    @property
+    def home(self) -> Mapping[str, str]:
+        """The project or experiment that `parent` names."""
+        found = _home_of_parent(self.parent) or _NOWHERE
+        return {name: value for name, value in asdict(found).items() if value}
+
     def recognise(self, exchange: Exchange) -> LogRef | None:
         """Return the row that `x-bt-span-id` names; where it lives tells the slug beside it, or the request's parent.
 
@@ -171,7 +177,9 @@ class Braintrust:
         place = yield from self._place(self._home(batch[0][0]))
         if isinstance(place, Verdict):
             return replace(place, whole=True)
-        items = [item for ref, feedback in batch for item in _items(ref.id, feedback)]
+        items = [_item(ref.id, feedback) for ref, feedback in batch]
+        for ref, feedback in batch:  # an item holds but one comment
+            items += [{"id": ref.id, "comment": comment} for comment in feedback.comments[1:]]
         answer = yield self._request("POST", f"{place}/feedback", {"feedback": items})
         return replace(_judge(answer), whole=answer.status == 404)
 
@@ -389,14 +397,6 @@ def _unseen(feedback: Feedback) -> list[str]:
     return [*(name for name, value in single.items() if value), *(f"metadata.{name}" for name in feedback.metadata)]
 
 
-def _items(row_id: str, feedback: Feedback) -> list[dict[str, Any]]:
-    """Return what says the feedback: one item, and one more for each further comment, since an item holds but one."""
-    item = _item(row_id, feedback)
-    if len(feedback.comments) < 2:
-        return [item]
-    return [item, *({"id": row_id, "comment": comment} for comment in feedback.comments[1:])]
-
-
 def _item(row_id: str, feedback: Feedback) -> dict[str, Any]:
     item: dict[str, Any] = {"id": row_id}
     if scores := _scores(feedback):
@@ -416,7 +416,7 @@ def _item(row_id: str, feedback: Feedback) -> dict[str, Any]:
 
 
 def _scores(feedback: Feedback) -> dict[str, float | None]:
-    scores = dict(feedback.scores)
+    scores = dict(feedback.scores) if feedback.scores else {}
     if feedback.thumbs is not UNSET:
         scores["thumbs"] = None if feedback.thumbs is None else int(feedback.thumbs == 1)
     if feedback.score is not UNSET:

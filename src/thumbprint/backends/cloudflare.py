@@ -90,6 +90,12 @@ class Cloudflare:
         """The API token, to which Cloudflare's limit belongs."""
         return self.api_token
 
+    @property
+    def home(self) -> Mapping[str, str]:
+        """The account and the gateway, as far as they are set."""
+        values = {"account_id": self.account_id, "gateway_id": self.gateway_id}
+        return {name: value for name, value in values.items() if value}
+
     def recognise(self, exchange: Exchange) -> LogRef | None:
         """Return the log entry that `cf-aig-log-id` names, unless the answer is a copy of an older call's."""
         if LOG_ID not in exchange.response_headers or answered_from_cache(exchange.response_headers):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import random
 import sys
 import threading
@@ -114,7 +115,7 @@ class Lane:
         try:
             while time.monotonic() < ends_at:
                 claims = self.store.claim(self.backend.name, now=now, most=most, lease=LEASE)
-                pauses = [self.work(batch, transport) for batch in self.batches(claims)]
+                pauses = [self.work(batch, transport, ends_at) for batch in self.batches(claims)]
                 if not claims or any(pauses):
                     break
         except StoreError as error:
@@ -124,15 +125,21 @@ class Lane:
         finally:
             transport.close()
 
-    def work(self, claims: Sequence[Claim], transport: Transport) -> float:
-        """Deliver the claims in one go and conclude each; return until when the lane must pause, or 0."""
+    def work(self, claims: Sequence[Claim], transport: Transport, ends_at: float = math.inf) -> float:
+        """Deliver the claims in one go and conclude each; return until when the lane must pause, or 0.
+
+        After `ends_at`, of the monotonic clock, no request is waited for.
+        """
         ended: dict[str, Conclusion] = {}  # by entry: what became of its items so far
         pause = 0.0
         try:
-            ends_at = min((claim.ends_at for claim in claims), default=0.0)
-            for parts, verdict in deliver(claims, self.backend, transport, _Leased(self.pacer, ends_at)):
+            pacing = _Leased(self.pacer, min(claim.ends_at for claim in claims), ends_at)
+            for parts, verdict in deliver(claims, self.backend, transport, pacing):
                 now = time.time()
                 pause = max(pause, self._pause_after(verdict, now))
+                if verdict.kind == "delivered" and parts is claims:  # as nearly always
+                    ended = {claim.entry: Conclusion(claim.items) for claim in claims}
+                    break
                 for part in parts:
                     conclusion = self._concluded(part.items, verdict, now)
                     before = ended.get(part.entry)
@@ -157,18 +164,14 @@ class Lane:
             self._run.wake()
 
     def batches(self, claims: Sequence[Claim]) -> Iterable[list[Claim]]:
-        """Group claims that can share a delivery."""
+        """Group claims that can share a delivery; where the backend cannot tell, each goes alone."""
         groups: dict[str, list[Claim]] = {}
-        for claim in claims:
-            groups.setdefault(self._destination(claim), []).append(claim)
-        return groups.values()
-
-    def _destination(self, claim: Claim) -> str:
-        """Return what the claims of one delivery share; where the backend cannot tell, the claim goes alone."""
         try:
-            return self.backend.destination(claim.items[0].ref)
-        except Exception:
-            return claim.entry
+            for claim in claims:
+                groups.setdefault(self.backend.destination(claim.items[0].ref), []).append(claim)
+        except Exception:  # its delivery tells of it
+            return [[claim] for claim in claims]
+        return groups.values()
 
     def _conclude(self, concluded: Sequence[tuple[Claim, Conclusion]]) -> None:
         """End the leases, then tell everybody who waits."""
@@ -209,17 +212,22 @@ class Lane:
 
 
 class _Leased:
-    """The pace of a delivery whose leases end: no request is made that might outlast them."""
+    """The pace of a delivery whose leases end: no request is made that might outlast them.
 
-    def __init__(self, pacer: Pacer, ends_at: float) -> None:
+    `lease_ends_at` is in seconds since 1970, `ends_at`, by when whoever waits for it must be done, of the monotonic
+    clock.
+    """
+
+    def __init__(self, pacer: Pacer, lease_ends_at: float, ends_at: float) -> None:
         self._pacer = pacer
+        self._lease_ends_at = lease_ends_at
         self._ends_at = ends_at
 
     def wait(self, longest: float) -> None:
         """Return when a request may be made; raise Paused where none may."""
-        self._pacer.wait(longest)
+        self._pacer.wait(min(longest, max(0.0, self._ends_at - time.monotonic())))
         now = time.time()
-        if self._ends_at - now < LEASE / 4:
+        if self._lease_ends_at - now < LEASE / 4:
             raise Paused(now, "to keep within the lease")
 
     def heed(self, answer: Answer) -> None:

@@ -373,11 +373,12 @@ class Tracker:
 
     def _note(self, name: str, receipt: Receipt, news: Told) -> Sequence[Callable[[], None]]:
         """Write into the item's receipt what became of it; return the callbacks that are due by that."""
-        place = _place(name)
-        told = receipt._told = receipt._told or {}  # noqa: SLF001 - the tracker keeps it up to date
-        if before := told.get(place):
-            news = news._replace(attempts=max(before.attempts, news.attempts), unsupported=before.unsupported)
-        told[place] = news
+        place, told = _place(name), receipt._told  # noqa: SLF001 - the tracker keeps it up to date
+        if told is None:
+            receipt._told = {place: news}  # noqa: SLF001 - as above
+        else:
+            before = told.get(place, QUEUED)
+            told[place] = news._replace(attempts=max(before.attempts, news.attempts), unsupported=before.unsupported)
         if news.status != "queued":
             del self._queued[name]
             if self._stored:

@@ -118,14 +118,21 @@ class Senders:
         transport = _Stopwatch(self._make_transport(), self._under_way)
         try:
             while (batch := self._first()) is not None:
-                while batch:
-                    self._send_one(batch, transport)
-                    batch = [] if self._is_one_too_many() else self._next_batch()
-                with self._lock:
-                    self._busy -= 1
-                self._idle()
+                try:
+                    self._send_all(batch, transport)
+                finally:
+                    with self._lock:
+                        self._busy -= 1
+                    self._idle()
         finally:
+            with self._lock:
+                self._threads.discard(threading.current_thread())
             transport.close()
+
+    def _send_all(self, batch: Batch, transport: _Stopwatch) -> None:
+        while batch:
+            self._send_one(batch, transport)
+            batch = [] if self._is_one_too_many() else self._next_batch()
 
     def _send_one(self, batch: Batch, transport: _Stopwatch) -> None:
         began = time.thread_time()

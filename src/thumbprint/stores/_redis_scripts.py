@@ -219,46 +219,50 @@ return claims
 # (the oldest go where these are too many); and where the lease is still that of the claim: ends it, writes what waits,
 # and lets the entry be due.
 CONCLUDE: Final = Script("""
-local backend, entry, token, due_at, most = unpack(ARGV, 1, 5)  -- not all: there may be thousands
-local mine = place_of(backend, entry) == token
-local at = 5
+local backend, most, at = ARGV[1], tonumber(ARGV[2]), 2  -- not all: there may be thousands
 local function next_arg()
   at = at + 1
   return ARGV[at]
 end
 
-for _ = 1, next_arg() do
-  local id = next_arg()
-  if not settle(backend, entry, id) then exhume(backend, id) end
-end
-for _ = 1, next_arg() do
-  local id, created_at, json = next_arg(), next_arg(), next_arg()
+local function bury(entry, id, created_at, json)
   local turn = settle(backend, entry, id)
-  if turn then
-    redis.call('HSET', letters, id, turn .. json)
-    redis.call('ZADD', key('dead', backend), created_at, turn .. id)
-    if redis.call('HLEN', letters) > tonumber(most) then
-      local oldest = redis.call('ZPOPMIN', key('dead', backend))[1]
-      redis.call('HDEL', letters, string.sub(oldest, #turn + 1))
+  if not turn then return end
+  redis.call('HSET', letters, id, turn .. json)
+  redis.call('ZADD', key('dead', backend), created_at, turn .. id)
+  if redis.call('HLEN', letters) > most then
+    local oldest = redis.call('ZPOPMIN', key('dead', backend))[1]
+    redis.call('HDEL', letters, string.sub(oldest, #turn + 1))
+  end
+end
+
+while at < #ARGV do
+  local entry, token, due_at = next_arg(), next_arg(), next_arg()
+  local mine, waits = place_of(backend, entry) == token, false
+  for _ = 1, next_arg() do
+    local id = next_arg()
+    if not settle(backend, entry, id) then exhume(backend, id) end
+  end
+  for _ = 1, next_arg() do
+    local id, created_at, json = next_arg(), next_arg(), next_arg()
+    bury(entry, id, created_at, json)
+  end
+  for _ = 1, next_arg() do
+    local id, json = next_arg(), next_arg()
+    local value = mine and redis.call('HGET', items, id)
+    if value then
+      redis.call('HSET', items, id, turn_of(value) .. json)
+      waits = true
     end
   end
-end
-if not mine then return end
-
-local waits = false
-while at < #ARGV do
-  local id, json = next_arg(), next_arg()
-  local value = redis.call('HGET', items, id)
-  if value then
-    redis.call('HSET', items, id, turn_of(value) .. json)
-    waits = true
+  if mine then
+    leave(backend, entry)
+    if waits then
+      redis.call('ZADD', key('later', backend), due_at, entry)
+    elseif redis.call('EXISTS', queue(backend, entry)) == 1 then
+      enter(backend, entry)
+    end
   end
-end
-leave(backend, entry)
-if waits then
-  redis.call('ZADD', key('later', backend), due_at, entry)
-elseif redis.call('EXISTS', queue(backend, entry)) == 1 then
-  enter(backend, entry)
 end
 """)
 

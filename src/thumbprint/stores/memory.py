@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import heapq
 import itertools
 import os
@@ -57,16 +56,15 @@ class _Line:
         self._later: list[tuple[float, int, Sequence[str]]] = []
         self._turn = itertools.count()
 
-    def append(self, item: Item) -> _Queue:
-        """Put the item behind those of its entry and return their queue; a new entry is due at once."""
+    def append(self, item: Item) -> None:
+        """Put the item behind those of its entry; a new entry is due at once."""
         entry = entry_of(item)
         queue = self.queues.get(entry)
         if queue is None:
-            self.queues[entry] = queue = _Queue(item)
+            self.queues[entry] = _Queue(item)
             self._ready.append(entry)
         else:
             queue.items.append(item)
-        return queue
 
     def place(self, entry: str, due_at: float) -> None:
         """Have the entry due at that time."""
@@ -205,11 +203,11 @@ class MemoryStore:
     def _conclude(self, claim: Claim, conclusion: Conclusion) -> None:
         self._end(conclusion)
         line = self._lines.get(claim.items[0].ref.backend)
-        queue = line.queues.get(claim.entry) if line else None
+        queue = line.queues.get(claim.entry) if line is not None else None
         if line is None or queue is None:
             return
         ended = queue.token == claim.token
-        if ended and len(conclusion.settled) == len(claim.items) and queue.items == list(claim.items):  # nearly always
+        if ended and conclusion.settled == claim.items == tuple(queue.items):  # as nearly always
             del line.queues[claim.entry]
             return
         queue.items = [item for item in queue.items if item.id in self._queued]
@@ -304,8 +302,10 @@ class MemoryStore:
         with self._lock:
             self._sort()
             found = [self._dead.pop(name) for name in list(self._dead if ids is None else ids) if name in self._dead]
+            self._inbox.extend(item._replace(attempts=0, reason=None) for item in found)
+            self._sort()
             for item in found:
-                queue = self._append(item._replace(attempts=0, reason=None))
+                queue = self._lines[item.ref.backend].queues[entry_of(item)]
                 queue.items.sort(key=lambda each: each.created_at)
             return len(found)
 
@@ -336,19 +336,15 @@ class MemoryStore:
 
     def _sort(self) -> None:
         """Put everything that was put in its place; whoever calls it holds the lock."""
-        with contextlib.suppress(IndexError):  # it is empty
-            while True:
-                item = self._inbox.popleft()
-                if item.id not in self._queued and item.id not in self._dead:
-                    self._append(item)
-
-    def _append(self, item: Item) -> _Queue:
-        self._queued[item.id] = item
-        backend = item.ref.backend
-        line = self._lines.get(backend)
-        if line is None:
-            line = self._lines[backend] = _Line()
-        return line.append(item)
+        inbox, queued, dead, lines = self._inbox, self._queued, self._dead, self._lines
+        while inbox:
+            item = inbox.popleft()
+            if item.id not in queued and item.id not in dead:
+                queued[item.id] = item
+                line = lines.get(item.ref.backend)
+                if line is None:
+                    line = lines[item.ref.backend] = _Line()
+                line.append(item)
 
     def _bury(self, item: Item) -> None:
         self._dead[item.id] = item

@@ -102,19 +102,11 @@ class RedisStore:
 
     def conclude(self, concluded: Sequence[tuple[Claim, Conclusion]]) -> None:
         """End leases. What was put meanwhile is due with what is still waiting, else at once."""
+        ended: dict[str, list[str | float]] = {}
         for claim, conclusion in concluded:
-            self._conclude(claim, conclusion)
-
-    def _conclude(self, claim: Claim, conclusion: Conclusion) -> None:
-        backend = _quoted(claim.items[0].ref.backend)
-        args: list[str | float] = [backend, claim.entry, claim.token, conclusion.due_at, self._max_items]
-        args += [len(conclusion.settled), *(item.id for item in conclusion.settled)]
-        args.append(len(conclusion.buried))
-        for item in conclusion.buried:
-            args += [item.id, item.created_at, item_to_json(item)]
-        for item in conclusion.waiting:
-            args += [item.id, item_to_json(item)]
-        self._run(scripts.CONCLUDE, *args)
+            ended.setdefault(claim.items[0].ref.backend, []).extend(_told(claim, conclusion))
+        for backend, args in ended.items():
+            self._run(scripts.CONCLUDE, _quoted(backend), self._max_items, *args)
 
     def next_due(self, backend: str) -> float | None:
         """Return when the next entry of the backend is due, or a lease on one ends; None where there is none."""
@@ -251,6 +243,18 @@ def _quoted(backend: str) -> str:
 
 def _milliseconds(seconds: float) -> int:
     return max(1, round(seconds * 1000))
+
+
+def _told(claim: Claim, conclusion: Conclusion) -> Iterator[str | float]:
+    """Return the end of one lease as the script CONCLUDE takes it."""
+    yield from (claim.entry, claim.token, conclusion.due_at, len(conclusion.settled))
+    yield from (item.id for item in conclusion.settled)
+    yield len(conclusion.buried)
+    for item in conclusion.buried:
+        yield from (item.id, item.created_at, item_to_json(item))
+    yield len(conclusion.waiting)
+    for item in conclusion.waiting:
+        yield from (item.id, item_to_json(item))
 
 
 def _pages(ids: Sequence[str]) -> Iterator[Sequence[str]]:
