@@ -35,7 +35,7 @@ def arrived(*ids):
 
 
 def scope(mode, id=None):  # noqa: A002 - as the scope names it
-    return _scope.Scope(id, lambda: mode)
+    return _scope.Scope(id, baggage=lambda: mode)
 
 
 # sending

@@ -209,6 +209,16 @@ def test_feedback_for_a_span_that_is_known_from_elsewhere_needs_no_call(telemetr
         thumbprint.record_feedback(LogRef(backend="opentelemetry", id=SPAN), score=0.5)
 
 
+def test_a_vote_by_token_is_an_event_on_the_span_of_the_call(emulator, telemetry):
+    thumbprint.configure(secret="not to be guessed at all")
+    token = thumbprint.token_for(ask(emulator.cloudflare_openai_url, telemetry))
+    own = thumbprint.token_for(LogRef(backend="opentelemetry", id=SPAN, trace_id=TRACE))
+    assert thumbprint.record_feedback(token, thumbs="up").wait(10).status == "delivered"
+    assert thumbprint.record_feedback(own, thumbs="up").wait(10).status == "delivered"
+    [span] = telemetry.spans
+    assert parents(telemetry.events) == [(span["trace_id"], span["span_id"]), (TRACE, SPAN)]
+
+
 def test_feedback_of_which_no_event_tells_is_dropped_with_the_reason(telemetry):
     ref = LogRef(backend="opentelemetry", id=SPAN, trace_id=TRACE)
     [outcome] = thumbprint.record_feedback(ref, thumbs=None, tags=["a"]).outcomes
