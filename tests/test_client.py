@@ -382,6 +382,17 @@ def test_where_no_thread_can_be_started_feedback_stays_queued_until_one_can(emul
     assert thumbprint.flush(10).delivered == 2
 
 
+def test_a_flush_delivers_what_no_thread_could_be_started_for(emulator, completion, monkeypatch):
+    def refuse(_):
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        thumbprint.record_feedback(completion, thumbs="up")
+
+    assert thumbprint.flush(10).delivered == 1
+
+
 def test_a_cancelled_wait_leaves_nothing_behind(emulator, completion):
     emulator.fail("/client/v4", hang=True, times=None)
     receipt = thumbprint.record_feedback(completion, thumbs="up")

@@ -97,6 +97,9 @@ def test_a_log_ref_refuses_a_value_of_another_type_and_names_it(name, value):
         ({"id": "\ud800"}, ValueError, "id"),
         ({"id": "line\nbreak"}, ValueError, "id"),
         ({"backend": "", "id": "01J"}, ValueError, "backend"),
+        ({"id": "01J", "captured_at": "2026-11-24"}, TypeError, "captured_at"),
+        ({"id": "01J", "captured_at": True}, TypeError, "captured_at"),
+        ({"id": "01J", "captured_at": float("nan")}, ValueError, "captured_at"),
         ({"backend": "cloud\tflare", "id": "01J"}, ValueError, "backend"),
     ],
 )

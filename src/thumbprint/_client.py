@@ -170,7 +170,7 @@ class Thumbprint:
     def record(self, target: Any, feedback: Feedback, which: Which) -> Receipt:
         """Record feedback that has been checked; for thumbprint's own use."""
         if self._settings.disabled:
-            return self._tracker.open((), feedback)[0]
+            return self._tracker.open((), feedback, None, [])
         if not self._begun:
             self._begin()
         if isinstance(target, str) and _token.is_token(target):
@@ -182,7 +182,7 @@ class Thumbprint:
         except StoreError as error:  # what an id leads to cannot be looked up now
             warn("dropped", "feedback was dropped: %s", error)
             count("dropped", NOBODY)
-            return self._tracker.open((), feedback)[0]
+            return self._tracker.open((), feedback, None, [])
         receipt = self._queue(refs, feedback)
         if self._settings.emitting and _events.heard():
             self._emit(refs, feedback)
@@ -250,7 +250,11 @@ class Thumbprint:
 
     def flush(self, timeout: float | None = FLUSH_TIMEOUT) -> FlushResult:
         """Wait until everything queued is settled, at most `timeout` seconds. See `thumbprint.flush`."""
-        return self._tracker.wait_until_idle(timeout if self._settings.delivery == "background" else 0)
+        if self._settings.delivery != "background":
+            return self._tracker.wait_until_idle(0)
+        if timeout != 0 and self._tracker.queued():  # no thread may have been started yet, where that was not possible
+            self._worker.wake()
+        return self._tracker.wait_until_idle(timeout)
 
     def shutdown(self, timeout: float | None = SHUTDOWN_TIMEOUT) -> FlushResult:
         """Flush, stop delivering and close the connections. See `thumbprint.shutdown`."""
@@ -280,6 +284,7 @@ class Thumbprint:
                 "not delivered in time, and lost: feedback for %s",
                 _words.counted(len(dropped), "log entry", "log entries"),
             )
+        _alive.discard(self)
         left = result.remaining - len(dropped)
         return dataclasses.replace(result, remaining=left, dropped=result.dropped + len(dropped))
 
@@ -331,44 +336,51 @@ class Thumbprint:
             news = self._told_at_once(ref, feedback)
             if news is not None:
                 told = {**(told or {}), place: news}
-        receipt, items = self._tracker.open(refs, feedback, told)
+        items: list[Item] = []
         try:
+            receipt = self._tracker.open(refs, feedback, told, items)
             if items and self._put(items):
                 self._start_delivery(receipt, items)
         except BaseException:  # such as the exit of a signal handler that came just now
-            self._drop_unless_stored(items)
+            self._end_interrupted(items)
             raise
         return receipt
 
-    def _drop_unless_stored(self, items: Sequence[Item]) -> None:
-        """Settle what did not get into the store, lest a flush wait for it."""
+    def _end_interrupted(self, items: Sequence[Item]) -> None:
+        """Settle what did not get into the store, lest a flush wait for it, and have the rest delivered."""
         ids = [item.id for item in items]
         with contextlib.suppress(Exception):  # it may not be possible to ask the store now
             stored = self._settings.store.fates(ids)
             self._tracker.drop([name for name in ids if name not in stored], "its recording was interrupted")
+            if stored and self._settings.delivery == "background":
+                self._worker.wake()
 
     def _put(self, items: Sequence[Item]) -> bool:
         """Put the items into the outbox; return False, and drop them, where it does not take them."""
-        reason = _CLOSED
-        if not self._closed:
-            try:
-                if taken := self._settings.store.put(items):
-                    for item in items:
-                        count("queued", item.ref.backend)
-                    if self._settings.store.shared:
-                        self._tracker.stored(items, taken if isinstance(taken, str) else None)
-                    return True
-                reason = "the outbox is full"
-            except StoreError as error:
-                reason = str(error)
-            except Exception as error:  # a fault of somebody's store is not to harm the application
-                warn("store", "the store failed to take feedback", exc_info=True)
-                reason = f"{type(error).__name__} in the store"
-        warn("dropped", "feedback was dropped: %s", reason)
+        taken, reason = self._offered(items)
+        if not taken:
+            warn("dropped", "feedback was dropped: %s", reason)
+            for item in items:
+                count("dropped", item.ref.backend)
+                self._tracker.settle(item, "dropped", reason)
+            return False
         for item in items:
-            count("dropped", item.ref.backend)
-            self._tracker.settle(item, "dropped", reason)
-        return False
+            count("queued", item.ref.backend)
+        if self._settings.store.shared:
+            self._tracker.stored(items, taken if isinstance(taken, str) else None)
+        return True
+
+    def _offered(self, items: Sequence[Item]) -> tuple[bool | str, str]:
+        """Return what the store says to the items, and why where it does not take them."""
+        if self._closed:
+            return False, _CLOSED
+        try:
+            return self._settings.store.put(items), "the outbox is full"
+        except StoreError as error:
+            return False, str(error)
+        except Exception as error:  # a fault of somebody's store is not to harm the application
+            warn("store", "the store failed to take feedback", exc_info=True)
+            return False, f"{type(error).__name__} in the store"
 
     def _start_delivery(self, receipt: Receipt, items: Sequence[Item]) -> None:
         if self._settings.delivery == "background":

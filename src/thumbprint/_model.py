@@ -78,6 +78,8 @@ class LogRef:
         if not (self.backend and self.id and self.backend.isprintable() and self.id.isprintable()):
             name = "id" if self.backend and self.backend.isprintable() else "backend"
             raise ValueError(f"{getattr(self, name)!a:.80} cannot be the {name} of a LogRef: give visible characters")
+        if type(self.captured_at) is not float or self.captured_at != self.captured_at:
+            _refuse_no_time(self.captured_at)
 
     def __repr__(self) -> str:
         return f"LogRef({', '.join(f'{name}={value!r}' for name, value in self.to_dict().items())})"
@@ -112,6 +114,13 @@ def _refuse_wrong_types(words: Sequence[object]) -> None:
     for name, value in zip(_WORDS, words, strict=True):
         if value is not None and not isinstance(value, str):
             raise TypeError(f"{value!a:.80} cannot be the {name} of a LogRef: it takes a string")
+
+
+def _refuse_no_time(value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{value!a:.80} cannot be the captured_at of a LogRef: it takes seconds since 1970")
+    if value != value:  # noqa: PLR0124 - NaN
+        raise ValueError(f"{value!a:.80} cannot be the captured_at of a LogRef: it is no time")
 
 
 _LOG_REF_FIELDS: Final = tuple(spec.name for spec in dataclasses.fields(LogRef))

@@ -73,9 +73,16 @@ class Sending:
         while self.waiting:
             self.idle.clear()
             if self.senders.wanted() and (batch := self._next_batch()):
-                self.senders.give(batch)
+                self._give(batch)
             else:
                 self.idle.wait(self.senders.rest())
+
+    def _give(self, batch):
+        try:
+            self.senders.give(batch)
+        except RuntimeError:
+            self.waiting += batch
+            self.idle.wait(self.senders.rest())
 
     def await_worked(self, count):
         ends_at = time.monotonic() + LONG

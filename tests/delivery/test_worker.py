@@ -56,7 +56,8 @@ class House:
 
     def put(self, *refs, age=0.0, feedback=None, **said):
         """Queue feedback without waking the worker; return its receipt."""
-        receipt, items = self.tracker.open(refs, feedback or feedback_from(**said))
+        items = []
+        receipt = self.tracker.open(refs, feedback or feedback_from(**said), None, items)
         assert self.store.put([item._replace(created_at=item.created_at - age) for item in items])
         return receipt
 
@@ -813,6 +814,46 @@ def test_a_limit_of_the_service_is_never_reached(make_house):
 
         assert {settled(receipt).status for receipt in receipts} == {"delivered"}
         assert {status for _, status in patches(limited)} == {200}
+
+
+def test_a_pause_is_not_shortened_by_a_request_that_began_before_it_and_ends_after_it(make_house):
+    slow, go_on = threading.Event(), threading.Event()
+
+    def answer(request):
+        if not slow.is_set():
+            slow.set()
+            go_on.wait(LONG)
+            return OK
+        return Answer(status=429, headers={"retry-after": "50"})
+
+    house = make_house(Echo(batch_size=1), transport=Answers(answer))
+    first = house.say(entry("slow"), thumbs="up")
+    assert slow.wait(LONG)
+    second = house.say(entry("refused"), thumbs="up")
+    assert house.tracker.wait_for(lambda: second.outcomes[0].attempts == 1, LONG)
+    go_on.set()
+
+    assert settled(first).status == "delivered"
+    assert house.worker._lanes["echo"]._run._paused_until > time.time() + 20
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_bell_that_was_interrupted_as_it_was_rung_rings_the_next_time(monkeypatch, late):
+    bell = _lane._Bell()
+
+    def interrupted(strike=bell.strike):
+        monkeypatch.undo()
+        if late:
+            strike()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(bell, "strike", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        bell.ring()
+    bell.ring()
+    bell.ring()
+
+    assert bell._strokes.qsize() == 1 + late
 
 
 # --- a store that fails

@@ -115,3 +115,13 @@ def test_the_check_warns_that_nothing_survives_the_process():
     [first, *_] = MemoryStore().check()
     assert (first.check, first.status) == ("store", "warning")
     assert "sqlite:///PATH" in first.advice
+
+
+def test_what_is_delivered_leaves_nothing_behind_though_nobody_asks_what_is_due():
+    store = MemoryStore()
+    for number in range(500):
+        store.put(items(str(number)))
+        [claim] = store.claim("cloudflare", now=1.0, most=1, lease=60)
+        store.conclude([(claim, Conclusion(settled=claim.items))])
+
+    assert len(store._lines["cloudflare"]._later) <= 1

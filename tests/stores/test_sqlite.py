@@ -253,6 +253,16 @@ def test_a_store_that_nobody_looks_at_is_sorted_now_and_then(open_store):
     assert fetch_value(connection_of(store), "SELECT count(*) FROM inbox") == 1
 
 
+def test_leases_end_together_or_not_at_all(store):
+    store.put([item("a"), item("b")])
+    first, second = claim(store)
+    broken = second.items[0]._replace(reason=object())
+    with pytest.raises(TypeError):
+        store.conclude([(first, Conclusion(settled=first.items)), (second, Conclusion(buried=(broken,)))])
+
+    assert [depth.queued for depth in store.depths()] == [2]
+
+
 def test_more_than_is_sorted_at_once_is_claimed_in_order(store):
     items = [item(str(number % 3), number) for number in range(2 * SORTED_AT_ONCE + 1)]
     store.put(items)

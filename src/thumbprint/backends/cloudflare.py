@@ -389,17 +389,13 @@ def _metadata_of_log(answer: Answer) -> dict[str, str | float] | None:
 
 
 def _with_comments(held: str | float | None, comments: Sequence[str]) -> str:
-    """Return the comments below what is there, each in lines of its own.
+    """Return the comments below what is there, on lines of their own.
 
-    As many of the first as it ends with are there already: they were delivered, and nobody could be told.
+    What is there may be the same, from somebody else or from a delivery that nobody could be told of: to say it twice
+    loses nothing.
     """
     there = [] if held is None or held == "" else [str(held)]
-    known = next(
-        number
-        for number in range(len(comments), -1, -1)
-        if "\n".join(["", *there]).endswith("\n".join(["", *comments[:number]]))
-    )
-    return "\n".join([*there, *comments[known:]])
+    return "\n".join([*there, *comments])
 
 
 def _field_of(name: str) -> str:

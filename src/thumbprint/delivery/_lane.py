@@ -71,12 +71,15 @@ class Lane:
             run.wake()
 
     def _start(self) -> _Run | None:
-        if not self._starting.acquire(blocking=False):
-            return None
+        acquired = False
         try:
+            acquired = self._starting.acquire(blocking=False)
+            if not acquired:
+                return None
             return self._run if self._run is not None and self._run.running else self._started()
         finally:
-            self._starting.release()
+            if acquired:
+                self._starting.release()
 
     def _started(self) -> _Run | None:
         """Start the threads; None where that is not possible now, and the feedback waits for the next wake."""
@@ -240,13 +243,18 @@ class _Bell:
 
     def __init__(self) -> None:
         self._strokes: SimpleQueue[None] = SimpleQueue()
-        self._rung = False
+        self._heard = 0
+        self._rung_after = -1  # how often it had been heard when it was last rung
 
     def ring(self) -> None:
-        """Wake the thread, unless it has been rung for already since it last heard."""
-        if not self._rung:
-            self._rung = True
+        """Wake the thread, unless it has been rung for already since it last heard.
+
+        First the stroke, then the note of it: where an exception of a signal handler's comes between, one too many.
+        """
+        heard = self._heard
+        if self._rung_after != heard:
             self.strike()
+            self._rung_after = heard
 
     def strike(self) -> None:
         """Wake the thread in any case."""
@@ -259,7 +267,7 @@ class _Bell:
 
     def hear(self) -> None:
         """Have what rings from now on wake the thread again."""
-        self._rung = False
+        self._heard += 1
 
 
 def _joined(earlier: Conclusion, later: Conclusion) -> Conclusion:
@@ -383,6 +391,7 @@ class _Run:
             return min(self._paused_until - now, LONGEST_REST)
         if not self._senders.wanted():
             return self._senders.rest()
+        self._bell.hear()  # it may have rung while nobody was wanted
         due_at = self._lane.store.next_due(self._lane.backend.name)
         wait = None if due_at is None else min(max(0.0, due_at - now), LONGEST_REST)
         if shared:
@@ -405,4 +414,5 @@ class _Run:
             if self._stopping.is_set() or pause > 0 or left < LEASE / 2:  # it has waited for a sender for long
                 self._lane.give_back(batch, max(0.0, pause))
             else:
-                self._paused_until = max(self._paused_until, self._lane.work(batch, transport))
+                until = self._lane.work(batch, transport)  # others may pause meanwhile
+                self._paused_until = max(self._paused_until, until)

@@ -189,23 +189,23 @@ class Tracker:
         self._count = itertools.count()
 
     def open(
-        self, refs: Sequence[LogRef], feedback: Feedback, told: dict[int, Told] | None = None
-    ) -> tuple[Receipt, list[Item]]:
-        """Return a new receipt, and the items to be queued for it.
+        self, refs: Sequence[LogRef], feedback: Feedback, told: dict[int, Told] | None, items: list[Item]
+    ) -> Receipt:
+        """Return a new receipt, and add the items that are to be queued for it to the list.
 
         `told` has, by their place among the refs, what is to be told of those that are not just queued.
         """
         receipt_id = f"{self._process}{next(self._count):016x}"
-        receipt, now, items = Receipt(self, receipt_id, refs, feedback, told), time.time(), []
+        receipt, now = Receipt(self, receipt_id, refs, feedback, told), time.time()
         for place, ref in enumerate(refs):
             if not told or told.get(place, QUEUED).status == "queued":
                 item = Item(f"{receipt_id}-{place}" if place else receipt_id, ref, feedback, now)
+                items.append(item)  # first: whoever is interrupted between the two knows what to give up
                 self._queued[item.id] = receipt  # one step, which no other thread can see half of
-                items.append(item)
         if told and len(items) < len(refs):
             with self._changed:
                 self._settled.update(news.status for news in told.values() if news.status != "queued")
-        return receipt, items
+        return receipt
 
     def after_fork(self) -> None:
         """Begin anew in a child process: what is queued is its parent's to deliver."""

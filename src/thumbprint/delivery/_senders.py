@@ -72,7 +72,8 @@ class Senders:
     def give(self, batch: Batch) -> None:
         """Have the batch worked on by a sender that has nothing to do, or by a new one.
 
-        Raises RuntimeError where there is none and none can be started.
+        Raises RuntimeError where there is none and none can be started: too many threads, or the interpreter is
+        shutting down. Those that are at work ask for the next batch by themselves.
         """
         with self._lock:
             if self._busy >= len(self._threads):
@@ -95,13 +96,8 @@ class Senders:
         thread = threading.Thread(
             target=lambda: run_untraced(self._send), name=f"thumbprint-{self._name}-sender", daemon=True
         )
-        try:
-            thread.start()
-        except RuntimeError:  # too many threads, or the interpreter is shutting down
-            if not self._threads:
-                raise
-        else:
-            self._threads.add(thread)
+        thread.start()
+        self._threads.add(thread)
 
     def end(self) -> None:
         """Let the senders end when they have done what they are at."""

@@ -76,7 +76,8 @@ class _Line:
 
     def lease(self, *, now: float, most: int, until: float) -> list[Claim]:
         """Lease up to so many entries that are due, first those whose own time has come."""
-        due = dict.fromkeys(self._ripe(now, most) if self._later else ())  # an entry may have several such places
+        self._ripen(now)
+        due: dict[str, None] = {}
         while self._ready and len(due) < most:
             entry = self._ready.popleft()
             if self._stands(entry, AT_ONCE):
@@ -90,17 +91,16 @@ class _Line:
         queue.token, queue.due_at = str(next(self._turn)), until
         return Claim(entry, queue.token, tuple(queue.items), until)
 
-    def _ripe(self, now: float, most: int) -> list[str]:
-        """Take out up to so many entries whose own time has come, the longest due first."""
-        ripe: list[str] = []
-        while self._later and self._later[0][0] <= now and len(ripe) < most:
-            due_at, turn, places = heapq.heappop(self._later)
-            entries = [entry for entry in places if self._stands(entry, due_at) and not self._ends_empty(entry)]
-            room = most - len(ripe)
-            ripe += entries[:room]
-            if entries[room:]:
-                heapq.heappush(self._later, (due_at, turn, entries[room:]))
-        return ripe
+    def _ripen(self, now: float) -> None:
+        """Have the entries whose own time has come stand behind those that are due already, the longest due first."""
+        while self._later and (self._later[0][0] <= now or not self._any_stands()):
+            due_at, _, places = heapq.heappop(self._later)
+            for entry in places:
+                if self._stands(entry, due_at) and not self._ends_empty(entry):
+                    self.place(entry, AT_ONCE)
+
+    def _any_stands(self) -> bool:
+        return any(self._stands(entry, self._later[0][0]) for entry in self._later[0][2])
 
     def _ends_empty(self, entry: str) -> bool:
         """Forget the entry where its lease was on nothing any more; return whether it was."""

@@ -125,8 +125,9 @@ class SqliteStore:
 
         def conclude_all(db: sqlite3.Connection) -> None:
             now = self._clock()
-            for claim, conclusion in concluded:
-                _conclude(db, claim, conclusion, now)
+            with transaction(db):
+                for claim, conclusion in concluded:
+                    _conclude(db, claim, conclusion, now)
 
         self._look(conclude_all)
 
