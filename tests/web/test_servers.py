@@ -264,7 +264,7 @@ def test_a_vote_lands_on_the_call_of_the_request(browser, emulator):
 def test_a_stream_that_calls_the_model_after_its_headers_left_is_one_scope(browser, emulator):
     with browser.stream("GET", "/stream") as got:
         token = got.headers["x-feedback-token"]
-        events = [line.removeprefix("data: ") for line in got.iter_lines() if line]
+        events = [line.strip().removeprefix("data: ") for line in got.iter_lines() if line.strip()]
     assert events == [got.headers["x-feedback-id"]] * 2
     assert browser.post("/feedback/", data={"token": token, "thumbs": "down"}).status_code == 202
     assert votes(emulator) == [-1]
