@@ -10,7 +10,9 @@ QUESTION = [{"role": "system", "content": "Be brief."}, {"role": "user", "conten
 
 
 def entries(http, emulator):
-    return http.get(f"{emulator.url}/emulator/entries").raise_for_status().json()
+    answer = http.get(f"{emulator.url}/emulator/entries")
+    answer.raise_for_status()
+    return answer.json()
 
 
 def ask(http, base_url, emulator, path="chat/completions", **fields):

@@ -1174,6 +1174,7 @@ def test_a_server_that_is_starting_is_told_from_one_that_is_down():
     assert "it is starting; wait for it" in str(error)
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # redis 5.0 leaves the socket open
 def test_what_cannot_be_reached_is_told_the_same_at_once_until_it_is_tried_again(tmp_path):
     for url in (f"redis://127.0.0.1:{free_port()}/0", f"unix://{tmp_path}/nowhere.sock"):
         with closing(RedisStore(url)) as store:
