@@ -393,6 +393,19 @@ def test_a_flush_delivers_what_no_thread_could_be_started_for(emulator, completi
     assert thumbprint.flush(10).delivered == 1
 
 
+def test_what_was_stored_before_its_recording_was_interrupted_is_delivered(emulator, completion):
+    class Interrupted(MemoryStore):
+        def put(self, items):
+            super().put(items)
+            raise KeyboardInterrupt
+
+    thumbprint.configure(store=Interrupted())
+    with pytest.raises(KeyboardInterrupt):
+        thumbprint.record_feedback(completion, thumbs="up")
+
+    assert thumbprint._default._get()._tracker.wait_until_idle(10).delivered == 1
+
+
 def test_a_cancelled_wait_leaves_nothing_behind(emulator, completion):
     emulator.fail("/client/v4", hang=True, times=None)
     receipt = thumbprint.record_feedback(completion, thumbs="up")
