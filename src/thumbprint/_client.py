@@ -252,8 +252,11 @@ class Thumbprint:
         """Wait until everything queued is settled, at most `timeout` seconds. See `thumbprint.flush`."""
         if self._settings.delivery != "background":
             return self._tracker.wait_until_idle(0)
-        if timeout != 0 and self._tracker.queued():  # no thread may have been started yet, where that was not possible
-            self._worker.wake()
+        if timeout != 0:
+            for (
+                name
+            ) in self._tracker.awaited_backends():  # whose threads may not have been started: it was not possible
+                self._worker.wake(name)
         return self._tracker.wait_until_idle(timeout)
 
     def shutdown(self, timeout: float | None = SHUTDOWN_TIMEOUT) -> FlushResult:

@@ -341,6 +341,11 @@ class Tracker:
         """Return the ids of the items that are queued."""
         return _names(self._queued)
 
+    def awaited_backends(self) -> set[str]:
+        """Return the backends of the items that are queued."""
+        queued = ((name, self._queued.get(name)) for name in self.queued())
+        return {receipt._refs[_place(name)].backend for name, receipt in queued if receipt is not None}  # noqa: SLF001 - the tracker keeps it up to date
+
     def drop(self, ids: Iterable[str], reason: str) -> list[LogRef]:
         """Settle items as dropped; return the log entries that they were for."""
         return [ref for name in ids if (ref := self._update(name, Told("dropped", reason)))]
