@@ -108,7 +108,7 @@ for thread in threads:
 
 def test_what_threads_record_while_the_interpreter_ends_is_delivered_or_kept(emulator, durable):
     lines, status, errors = run(f"{RECORDING}time.sleep(0.5)", THUMBPRINT_STORE=durable)
-    assert (status, errors.count("\n")) == (0, 1)
+    assert (status, errors.count("\n")) in {(0, 1), (0, 2)}  # Python 3.12 may start no thread then, which is told too
     assert "feedback was dropped: thumbprint was closed" in errors
 
     deliver_the_rest(durable)
@@ -120,7 +120,7 @@ def test_what_threads_record_while_the_interpreter_ends_is_delivered_or_kept(emu
 def test_threads_that_record_while_the_interpreter_ends_do_not_hold_it_up(emulator):
     lines, status, errors = run(f"{RECORDING}time.sleep(0.5)", THUMBPRINT_STORE="memory://")
 
-    assert (status, errors.count("\n")) == (0, 1)
+    assert (status, errors.count("\n")) in {(0, 1), (0, 2)}
     assert "feedback was dropped: thumbprint was closed" in errors
     assert set(lines) <= set(arrived(emulator))
 
