@@ -1,9 +1,11 @@
 """A vote, given later and elsewhere, becomes an event on the span of the call: with OpenTelemetry's own SDK.
 
-Needs `pip install opentelemetry-sdk` and a gateway. Without an account, run `thumbprint emulator` beside it, set the
-variables that it prints, and then run `python examples/otel_tracing.py`.
+    python examples/otel_tracing.py
+
+Needs `pip install opentelemetry-sdk`. Where no gateway is configured (OPENAI_BASE_URL), the emulator plays one.
 """
 
+import os
 from typing import Any
 
 from openai import OpenAI
@@ -12,6 +14,7 @@ from opentelemetry.sdk._logs import LoggerProvider, LogRecordProcessor
 from opentelemetry.sdk.trace import TracerProvider
 
 import thumbprint
+from thumbprint.emulator import Emulator
 
 
 class Kept(LogRecordProcessor):
@@ -39,6 +42,8 @@ logger_provider.add_log_record_processor(kept)
 _logs.set_logger_provider(logger_provider)
 tracer = trace.get_tracer("example")
 
+if not os.environ.get("OPENAI_BASE_URL"):
+    os.environ.update(Emulator().start().environ())
 client = thumbprint.wrap(OpenAI())
 
 with tracer.start_as_current_span("answer") as answer, thumbprint.scope(id="message-42"):

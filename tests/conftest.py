@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import ssl
+from pathlib import Path
 
+import certifi
 import pytest
 import sdk
 
@@ -12,6 +15,17 @@ from thumbprint import _default, _log
 from thumbprint.emulator import Emulator
 
 OURS = ("BRAINTRUST_", "CLOUDFLARE_", "OPENAI_", "OTEL_", "THUMBPRINT_")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_certificate(tmp_path_factory):
+    """Let each client read one certificate, not all there are, which takes it 20 ms: no test gets as far as TLS."""
+    first, end, _ = Path(certifi.where()).read_text().partition(ssl.PEM_FOOTER)
+    path = tmp_path_factory.mktemp("certificate") / "one.pem"
+    path.write_text(f"{first}{end}\n")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("SSL_CERT_FILE", str(path))
+        yield
 
 
 @pytest.fixture(autouse=True)
@@ -26,7 +40,7 @@ def clean_slate(monkeypatch):
     thumbprint.uninstrument()
     default, _default._default = _default._default, None
     if default is not None:
-        default.shutdown(0)
+        default.close(0)
 
 
 @pytest.fixture

@@ -1,15 +1,27 @@
 """The real OpenAI SDK through every door: each door makes one call and returns all that it gave back.
 
-Doors are written once and serve sync and async clients alike.
+Doors are written once and serve sync and async clients alike. A test with a client, a door and a hook of these lists is
+a cell of the table in README.md (see tests/compatibility).
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import inspect
 
+import httpx
 import openai
 import pytest
+
+import thumbprint
+
+try:
+    import httpx2
+except ImportError:  # beside the oldest httpx it cannot be installed
+    httpx2 = None
+
+HTTP_LIBRARIES = [library for library in (httpx, httpx2) if library]
 
 OPENAI = tuple(int(part) for part in openai.__version__.split(".")[:2])
 
@@ -21,6 +33,22 @@ def needs_openai(*version):
 
 
 opened = []
+
+
+def wrapped(client):
+    return thumbprint.wrap(client)
+
+
+def instrumented(client):
+    thumbprint.instrument()
+    return client
+
+
+HOOKS = [
+    pytest.param(wrapped, id="wrap", marks=pytest.mark.by("wrap")),
+    pytest.param(instrumented, id="instrument", marks=pytest.mark.by("instrument")),
+]
+"""Each takes a client and returns it captured."""
 
 
 def closing(client):
@@ -58,8 +86,36 @@ def async_azure_client(base_url, **kwargs):
     return openai.AsyncAzureOpenAI(**settings | kwargs)
 
 
-SYNC_AND_ASYNC = [openai_client, async_openai_client]
-EVERY_CLIENT = [openai_client, async_openai_client, azure_client, async_azure_client]
+def transport(library, name):
+    """Name the HTTP client of a library, as the SDK takes one: openai 3 those of httpx2 as well."""
+    marks = needs_openai(3) if library is httpx2 else ()
+    return pytest.param(getattr(library, name), id=f"{library.__name__}.{name}", marks=marks)
+
+
+def aiohttp_client():
+    """Return what the SDK uses instead of httpx where it is installed as `openai[aiohttp]`."""
+    return openai.DefaultAioHttpClient()
+
+
+EVERY_TRANSPORT = [
+    *(transport(library, name) for library in HTTP_LIBRARIES for name in ("Client", "AsyncClient")),
+    pytest.param(
+        aiohttp_client,
+        id="aiohttp",
+        marks=pytest.mark.skipif(
+            not hasattr(openai, "DefaultAioHttpClient"), reason=f"openai {openai.__version__} knows no aiohttp"
+        ),
+    ),
+]
+
+
+def client(function, name, way):
+    """Name a client as the table does."""
+    return pytest.param(function, id=function.__name__, marks=pytest.mark.client(name, way))
+
+
+SYNC_AND_ASYNC = [client(openai_client, "openai", "sync"), client(async_openai_client, "openai", "async")]
+AZURE = [client(azure_client, "openai, Azure", "sync"), client(async_azure_client, "openai, Azure", "async")]
 
 
 async def settled(value):
@@ -171,24 +227,56 @@ async def completion(client):
     return [await settled(client.completions.create(model="gpt-3.5-turbo-instruct", prompt="Ulm is"))]
 
 
-def door(function):
-    return pytest.param(function, id=function.__name__)
+async def upload(client):
+    return [await settled(client.files.create(file=("cities.jsonl", b'{"name": "Ulm"}'), purpose="batch"))]
 
 
-EVERY_DOOR = [
-    door(plain_chat),
-    door(streamed_chat),
-    door(raw_chat),
-    door(raw_streamed_chat),
-    door(streaming_response_chat),
-    door(chat_stream_helper),
-    door(parsed_chat),
-    door(plain_response),
-    door(streamed_response),
-    door(response_stream_helper),
-    door(embeddings),
-    door(images),
-    door(speech),
-    door(transcription),
-    door(completion),
+async def page(client):
+    return [await settled(client.files.list(limit=1))]
+
+
+def door(function, name, *, stream=False):
+    """Name a door as the table does."""
+    return pytest.param(function, id=function.__name__, marks=pytest.mark.door(f"`{name}`", stream=stream))
+
+
+SOME_DOORS = [
+    door(plain_chat, "chat.completions.create"),
+    door(streamed_chat, "chat.completions.create", stream=True),
+    door(raw_chat, "chat.completions.with_raw_response.create"),
 ]
+EVERY_DOOR = [
+    *SOME_DOORS,
+    door(raw_streamed_chat, "chat.completions.with_raw_response.create", stream=True),
+    door(streaming_response_chat, "chat.completions.with_streaming_response.create"),
+    door(chat_stream_helper, "chat.completions.stream", stream=True),
+    door(parsed_chat, "chat.completions.parse"),
+    door(plain_response, "responses.create"),
+    door(streamed_response, "responses.create", stream=True),
+    door(response_stream_helper, "responses.stream", stream=True),
+    door(embeddings, "embeddings.create"),
+    door(images, "images.generate"),
+    door(speech, "audio.speech.create"),
+    door(transcription, "audio.transcriptions.create"),
+    door(completion, "completions.create"),
+    door(upload, "files.create"),
+    door(page, "files.list"),
+]
+
+
+def in_scope(client, use):
+    """Use a client inside a scope, and close it; return the scope and what the use gave."""
+
+    async def call():
+        async with entered(client):
+            with thumbprint.scope() as scope:
+                return scope, await use(client)
+
+    return asyncio.run(call())
+
+
+def log_of(receipt):
+    """Return the id of the one log entry that feedback was delivered to."""
+    assert receipt.wait(10).status == "delivered", receipt.outcomes
+    [outcome] = receipt.outcomes
+    return outcome.ref.id

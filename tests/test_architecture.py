@@ -26,10 +26,12 @@ FLOORS = (
     {"errors", "_fork"},
     {"_log", "_metrics"},
     {"_model"},
-    {"_call", "_token", "_words"},
+    {"_call", "_excerpt", "_operation", "_secrets", "_token", "_unresolved", "_words"},
     {"_scope", "backends", "stores"},
     {"_events", "_feedback", "_resolve", "capture", "delivery"},
-    {"_config"},
+    {"_admission", "_config"},
+    {"_resolver", "_row_queue"},
+    {"_dispatch"},
     {"_client"},
     {"_default"},
     {"_instrumentor", "web", "workers"},
@@ -48,17 +50,19 @@ MAY_KNOW_EMULATOR = {"_demo", "commands"}
 # What only one room may import, and what none may.
 ONLY_IN = {
     "httpx": {"delivery"},
+    "js": {"workers"},
     "opentelemetry._logs": {"_events"},
     "opentelemetry.baggage": {"_scope"},
     "opentelemetry.context": {"_scope"},
     "opentelemetry.metrics": {"_metrics"},
+    "pyodide": {"workers"},
     "redis": {"stores"},
     "sqlite3": {"stores"},
     "wrapt": {"capture"},
 }
 NOWHERE = {"contextvars", "anthropic", "httpx2", "pydantic", "requests", "aiohttp", "asgiref", "django", "fastapi",
            "flask", "starlette", "uvicorn", "waitress", "werkzeug"}  # fmt: skip
-ONLY_FOR_TYPES_OR_WHEN_NEEDED = {"httpx", "openai", "redis", "sqlite3"}
+ONLY_FOR_TYPES_OR_WHEN_NEEDED = {"httpx", "js", "openai", "pyodide", "redis", "sqlite3"}
 
 
 class Import(NamedTuple):
@@ -239,6 +243,7 @@ def test_a_module_that_costs_time_is_imported_only_when_it_is_needed(target):
 
 def test_nothing_but_the_declared_dependencies_is_imported():
     declared = {"httpx", "openai", "opentelemetry", "redis", "wrapt"}
+    declared |= {"js", "pyodide"}  # part of Pyodide, in which alone they are imported
     foreign = {found.name.split(".")[0] for found in OUTSIDE} - set(sys.stdlib_module_names)
     assert foreign <= declared
 
@@ -313,7 +318,7 @@ def test_importing_the_package_imports_nothing_that_costs_time():
     loaded = set(done.stdout.split())
     assert "thumbprint._scope" in loaded
     costly = {"anthropic", "httpx", "httpx2", "openai", "opentelemetry.sdk", "opentelemetry.trace", "pydantic", "redis",
-              "sqlite3", "thumbprint.cli", "thumbprint.emulator", "thumbprint.web"}  # fmt: skip
+              "sqlite3", "thumbprint.cli", "thumbprint.emulator", "thumbprint.web", "thumbprint.workers"}  # fmt: skip
     assert loaded & costly == set()
 
 

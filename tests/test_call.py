@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import pickle
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import types
 import pytest
 
 from thumbprint import LogRef
-from thumbprint._call import ATTRIBUTE, Call, attach, attached
+from thumbprint._call import ATTRIBUTE, Call, attach, attached, detach, sealed
 
 CLOUDFLARE = LogRef(backend="cloudflare", id="01A", operation="chat", account_id="a", gateway_id="g")
 BRAINTRUST = LogRef(backend="braintrust", id="row", operation="chat", project_id="p", captured_at=1.5)
@@ -89,6 +90,18 @@ def test_a_call_passes_by_the_answers_own_setattr():
     assert attached(answer).refs == (CLOUDFLARE,)
 
 
+def test_an_object_of_a_type_that_cannot_be_hashed_is_left_as_it_is():
+    class Unhashable(type):
+        __hash__ = None
+
+    class Odd(metaclass=Unhashable):
+        pass
+
+    odd = Odd()
+    attach(odd, Call([CLOUDFLARE]))
+    assert attached(odd) is None
+
+
 def test_an_object_whose_attributes_misbehave_carries_no_call():
     class Misbehaving:
         def __getattr__(self, name):
@@ -113,6 +126,39 @@ def test_an_object_whose_attributes_misbehave_carries_no_call():
 )
 def test_an_object_that_carries_no_sound_call_carries_none(target):
     assert attached(target) is None
+
+
+def test_an_object_of_javascript_carries_a_call_as_a_text():
+    call = Call([LogRef(backend="b", id="1", operation="chat"), LogRef(backend="c", id="2")])
+    found = attached(types.SimpleNamespace(**{ATTRIBUTE: sealed(call)}))
+    assert (found.refs, found.operation) == (call.refs, "chat")
+
+
+def test_what_a_stranger_sends_carries_no_call():
+    text = json.dumps([CLOUDFLARE.to_dict()])
+    assert text in sealed(Call([CLOUDFLARE]))
+    for forged in (text, f"{'0' * 32}{text}", [CLOUDFLARE.to_dict()], CLOUDFLARE.to_dict()):
+        assert attached(types.SimpleNamespace(**{ATTRIBUTE: forged})) is None
+
+
+def test_what_carries_a_call_can_be_rid_of_it():
+    request = types.SimpleNamespace()
+    attach(request, Call([CLOUDFLARE]))
+    detach(request)
+    detach(request)
+    assert vars(request) == {}
+
+
+class Stubborn:
+    """An object that shows a call and keeps it."""
+
+    __slots__ = ()
+    _thumbprint = "a call"
+
+
+@pytest.mark.parametrize("target", [None, "text", Answer(), Stubborn()])
+def test_what_cannot_be_rid_of_anything_stays_as_it_is(target):
+    detach(target)
 
 
 def test_a_model_of_pydantic_1_is_left_as_it_is():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import gc
 import logging
 import subprocess
@@ -15,7 +16,7 @@ import pytest
 import sdk
 
 import thumbprint
-from thumbprint import Braintrust, Cloudflare, LogRef, MissingCredentialsError, StoreError, _client
+from thumbprint import Braintrust, Cloudflare, LogRef, MissingCredentialsError, StoreError, _dispatch
 from thumbprint.emulator import Emulator
 from thumbprint.stores import MemoryStore
 
@@ -24,6 +25,7 @@ SECRETS = {
     "BRAINTRUST_API_KEY": "braintrust-secret-osprey",
     "OPENAI_API_KEY": "openai-secret-osprey",
 }
+BUSY = 5  # seconds that a machine may add to a timeout; without the timeout it were 10 and more
 
 
 @pytest.fixture
@@ -328,7 +330,7 @@ def test_flush_keeps_to_its_timeout(emulator, completion):
     thumbprint.record_feedback(completion, thumbs="up")
     began = time.monotonic()
     assert thumbprint.flush(0.1).remaining == 1
-    assert time.monotonic() - began < 5  # generous: a hang would be 30 seconds
+    assert time.monotonic() - began < 0.1 + BUSY
     emulator.stop()
 
 
@@ -483,7 +485,7 @@ def test_inline_feedback_that_cannot_be_delivered_at_once_is_kept_and_goes_with_
     assert (first.status, first.outcomes[0].attempts) == ("queued", 1)
     began = time.monotonic()
     assert thumbprint.flush(10).remaining == 1  # nobody delivers while it waits
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < BUSY
 
     second = thumbprint.record_feedback(completion, comment="fine")
     assert (first.status, second.status) == ("delivered", "delivered")
@@ -491,12 +493,12 @@ def test_inline_feedback_that_cannot_be_delivered_at_once_is_kept_and_goes_with_
 
 
 def test_inline_recording_is_bounded_where_the_service_hangs(emulator, inline, monkeypatch):
-    monkeypatch.setattr(_client, "INLINE_TIMEOUT", 0.2)
+    monkeypatch.setattr(_dispatch, "INLINE_TIMEOUT", 0.2)
     completion, _ = inline
     emulator.fail("/client/v4", method="PATCH", hang=True, times=None)
     began = time.monotonic()
     assert thumbprint.record_feedback(completion, thumbs="up").status == "queued"
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 0.2 + BUSY
     emulator.stop()
 
 
@@ -511,6 +513,22 @@ def test_inline_recording_in_an_event_loop_delivers_when_awaited_and_holds_nothi
 
     assert asyncio.run(vote()) == ("queued", True, "delivered")
     assert threads() == []
+
+
+def test_an_inline_receipt_is_awaited_in_a_thread_of_its_own_while_those_of_the_application_are_busy(emulator, inline):
+    completion, _ = inline
+
+    async def vote():
+        busy = concurrent.futures.ThreadPoolExecutor(1)
+        asyncio.get_running_loop().set_default_executor(busy)
+        blocked = threading.Event()
+        asyncio.get_running_loop().run_in_executor(None, blocked.wait, 60)
+        try:
+            return (await asyncio.wait_for(thumbprint.record_feedback(completion, thumbs="up"), 30)).status
+        finally:
+            blocked.set()
+
+    assert asyncio.run(vote()) == "delivered"
 
 
 def test_feedback_that_is_only_stored_is_delivered_by_another_process(emulator, client, tmp_path):
@@ -579,7 +597,7 @@ def test_flush_and_shutdown_keep_to_their_timeout_while_both_services_hang(emula
     for leave in (thumbprint.flush, thumbprint.shutdown):
         began = time.monotonic()
         assert leave(timeout).remaining == 2
-        assert time.monotonic() - began <= timeout + 0.2
+        assert time.monotonic() - began <= timeout + BUSY
     emulator.stop()
 
 
@@ -667,8 +685,13 @@ def braintrust_vote(thumbprint_, row="row"):
     return thumbprint_.record_feedback(LogRef(backend="braintrust", id=row, project_name="emulator"), thumbs="up")
 
 
-def test_with_good_credentials_what_waited_in_memory_is_delivered(emulator, monkeypatch):
-    monkeypatch.setattr(_client, "SHUTDOWN_TIMEOUT", 0.1)
+@pytest.fixture
+def hasty(monkeypatch):
+    """Let who is replaced wait for a tenth of a second, not five, for what cannot be delivered anyway."""
+    monkeypatch.setattr(_dispatch, "SHUTDOWN_TIMEOUT", 0.1)
+
+
+def test_with_good_credentials_what_waited_in_memory_is_delivered(emulator, hasty):
     thumbprint.configure(backends=[thumbprint.Braintrust(api_key="wrong")])
     receipt = braintrust_vote(thumbprint)
     assert thumbprint._default._default._tracker.wait_for(lambda: receipt.outcomes[0].reason, 20)
@@ -678,7 +701,7 @@ def test_with_good_credentials_what_waited_in_memory_is_delivered(emulator, monk
     assert receipt.outcomes[0].attempts == 2
 
 
-def test_who_waits_while_it_is_handed_on_hears_of_the_end(emulator):
+def test_who_waits_while_it_is_handed_on_hears_of_the_end(emulator, hasty):
     thumbprint.configure(backends=[thumbprint.Braintrust(api_key="wrong")])
     receipt = braintrust_vote(thumbprint)
     waiting = threading.Thread(target=receipt.wait, args=(60,))
@@ -690,7 +713,7 @@ def test_who_waits_while_it_is_handed_on_hears_of_the_end(emulator):
     assert not waiting.is_alive()
 
 
-def test_what_the_next_one_has_no_use_for_is_dropped(emulator):
+def test_what_the_next_one_has_no_use_for_is_dropped(emulator, hasty):
     thumbprint.configure(backends=[thumbprint.Braintrust(api_key="wrong")])
     receipt = braintrust_vote(thumbprint)
     thumbprint.configure(backends=[thumbprint.Cloudflare()])
@@ -698,7 +721,7 @@ def test_what_the_next_one_has_no_use_for_is_dropped(emulator):
     assert receipt.status == "dropped"
 
 
-def test_what_is_handed_on_to_one_that_only_stores_waits_there(emulator, tmp_path):
+def test_what_is_handed_on_to_one_that_only_stores_waits_there(emulator, tmp_path, hasty):
     thumbprint.configure(backends=[thumbprint.Braintrust(api_key="wrong")])
     receipt = braintrust_vote(thumbprint)
     own = thumbprint.configure(delivery="none", store=f"sqlite:///{tmp_path}/outbox.db")
@@ -707,7 +730,7 @@ def test_what_is_handed_on_to_one_that_only_stores_waits_there(emulator, tmp_pat
     assert own._settings.store.depths()[0].queued == 1
 
 
-def test_with_good_credentials_what_waited_in_a_file_is_delivered(emulator, tmp_path):
+def test_with_good_credentials_what_waited_in_a_file_is_delivered(emulator, tmp_path, hasty):
     store = f"sqlite:///{tmp_path}/outbox.db"
     thumbprint.configure(store=store, backends=[thumbprint.Braintrust(api_key="wrong")])
     receipt = braintrust_vote(thumbprint)

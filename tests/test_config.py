@@ -292,6 +292,12 @@ def test_the_way_of_delivery_is_an_argument_or_comes_from_the_environment(mode):
     assert settings_from(**shared, delivery=mode, environ={"THUMBPRINT_DELIVERY": "pigeon"}).delivery == mode
 
 
+def test_where_there_are_no_threads_delivery_is_inline_unless_said_otherwise(monkeypatch):
+    monkeypatch.setattr("sys.platform", "emscripten")
+    assert settings_from(environ={}).delivery == "inline"
+    assert settings_from(environ={"THUMBPRINT_DELIVERY": "background"}).delivery == "background"
+
+
 @pytest.mark.parametrize("given", [{"delivery": "none"}, {"environ": {"THUMBPRINT_DELIVERY": "none"}}])
 @pytest.mark.parametrize("store", [None, "memory://", MemoryStore()])
 def test_to_store_only_what_nobody_else_can_deliver_is_refused_with_what_to_do(given, store):

@@ -8,7 +8,7 @@ import sys
 import weakref
 
 import thumbprint
-from thumbprint import _client, _default
+from thumbprint import _default, _dispatch
 from thumbprint._instrumentor import ThumbprintInstrumentor
 
 
@@ -39,7 +39,7 @@ def test_the_instrumentor_switches_the_instrumentation_on_and_off():
     before = openai._base_client.SyncAPIClient.__dict__
     assert instrumentor.instrumentation_dependencies() == ()
     instrumentor.instrument(tracer_provider=None)
-    assert type(before["_process_response"]).__name__ == "_Hook"
+    assert type(before["_process_response"]).__name__ == "Hook"
     instrumentor.uninstrument()
     assert type(before["_process_response"]).__name__ == "function"
 
@@ -50,7 +50,7 @@ def test_a_thumbprint_that_is_gone_at_exit_needs_no_closing():
     del own
     gc.collect()
     assert reference() is None
-    _client._close_all()  # what runs at exit
+    _dispatch._close_all()  # what runs at exit
 
 
 def test_the_default_knows_the_current_scope():

@@ -214,47 +214,16 @@ def test_what_is_said_is_text_and_nothing_else(page):
 def test_it_fits_phone_and_desktop_and_its_text_can_be_read(page, width, scheme):
     page.set_viewport_size({"width": width, "height": 844})
     page.emulate_media(color_scheme=scheme)
-    shoot(page, f"chat-{width}-{scheme}-0")
+    browser.shoot(page, f"chat-{width}-{scheme}-0")
     ask(page, "Where is Ulm?")
     ask(page, f"And how long is {'Donaudampfschifffahrt' * 5}? " + "It is said to be rather long. " * 8)
     thumb(page, "Good", 0).click()
     thumb(page, "Bad", 1).click()
     group(page).nth(1).get_by_text("Thank you.").wait_for()
     page.get_by_label("What was wrong?").last.scroll_into_view_if_needed()
-    shoot(page, f"chat-{width}-{scheme}-1")
-    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
-    assert page.evaluate(CONTRASTS) == []
-
-
-# Every visible text against the ground that it stands on, as WCAG 2.2 has it (1.4.3): 4.5 to 1.
-CONTRASTS = """() => {
-  const paint = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
-  const rgb = (colour) => {
-    paint.fillStyle = colour;
-    paint.fillRect(0, 0, 1, 1);
-    return [...paint.getImageData(0, 0, 1, 1).data];
-  };
-  const light = ([r, g, b]) => [r, g, b].map((c) => (c /= 255) <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)
-    .reduce((sum, c, at) => sum + c * [0.2126, 0.7152, 0.0722][at], 0);
-  const ground = (it) => {
-    const own = getComputedStyle(it).backgroundColor;
-    return /, 0\\)$/.test(own) ? ground(it.parentElement) : own;
-  };
-  const faint = [];
-  for (const it of document.querySelectorAll("body *")) {
-    const spoken = [...it.childNodes].some((node) => node.nodeType === 3 && node.data.trim());
-    if (!spoken || !it.checkVisibility() || it.closest(".away")) continue;
-    const [a, b] = [light(rgb(getComputedStyle(it).color)), light(rgb(ground(it)))].sort((x, y) => y - x);
-    if ((a + 0.05) / (b + 0.05) < 4.5) faint.push(`${it.textContent.trim()}: ${((a + 0.05) / (b + 0.05)).toFixed(2)}`);
-  }
-  return faint;
-}"""
-
-
-def shoot(page, name):
-    """Keep a screenshot where somebody wants to look at them."""
-    if folder := os.environ.get("SCREENSHOTS"):
-        page.screenshot(path=Path(folder) / f"{name}.png")
+    browser.shoot(page, f"chat-{width}-{scheme}-1")
+    assert browser.fits(page)
+    assert browser.faint_texts(page) == []
 
 
 def test_the_one_line_starts_an_emulator_where_no_gateway_is_configured(tmp_path):

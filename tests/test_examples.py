@@ -63,6 +63,7 @@ def test_batch_script_goes_on_after_a_call_that_failed(emulator):
         ("batch_script.py", "3 delivered, 0 failed, 0 remaining"),
         ("fastapi_decorator.py", "delivered: 1"),
         ("flask_minimal.py", "delivered: 1"),
+        ("otel_tracing.py", "the vote is on the span of the call: True"),
     ],
 )
 def test_an_example_runs_without_any_setting(name, last):

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 import thumbprint
 from thumbprint import ArgumentTypeError, ArgumentValueError, ThumbprintError
-from thumbprint._feedback import MAX_COMMENT_BYTES, MAX_ENTRIES, MAX_JSON_BYTES, MAX_NAME_BYTES, feedback_from, said
+from thumbprint._feedback import MAX_COMMENT_BYTES, MAX_ENTRIES, MAX_JSON_BYTES, MAX_NAME_BYTES, feedback_from
 from thumbprint._model import UNSET, Feedback
 
 LONE_SURROGATE = "\ud800"
@@ -253,6 +253,7 @@ NOT_JSON = [
     (f"text{LONE_SURROGATE}", ArgumentValueError, "surrogates"),
     (10**5000, ArgumentValueError, "4300 digits"),
     (nested(100_000), ArgumentTypeError, "recursion"),
+    (nested(101), ArgumentValueError, "nested too deeply, at most 100"),
 ]
 
 
@@ -260,6 +261,13 @@ NOT_JSON = [
 def test_what_is_not_json_is_refused(value, error, why):
     assert why in refused(error, "expected", expected=value)
     assert why in refused(error, "metadata", metadata={"inside": value})
+
+
+def test_json_may_be_nested_a_hundred_times():
+    assert feedback_from(expected=nested(99)).expected == nested(99)
+    metadata = {"inside": [{"a": nested(96)}, "b"]}
+    assert feedback_from(metadata=metadata).metadata == metadata
+    assert "nested" in refused(ArgumentValueError, "metadata", metadata={"inside": [{"a": nested(97)}, "b"]})
 
 
 def test_a_mebibyte_of_json_is_taken_and_one_byte_more_is_refused():
@@ -384,8 +392,8 @@ def test_everything_is_said_under_its_name():
         thumbs=None, score=0.5, scores={"a": 1}, comment="c", expected=None, tags=[], metadata={"m": 1}, user_id="u",
         source="app",
     )  # fmt: skip
-    assert said(feedback) == {"thumbs", "score", "scores.a", "comment", "expected", "tags", "metadata.m"}
-    assert said(feedback_from(thumbs="up")) == {"thumbs"}
+    assert feedback.said() == {"thumbs", "score", "scores.a", "comment", "expected", "tags", "metadata.m"}
+    assert feedback_from(thumbs="up").said() == {"thumbs"}
 
 
 def test_what_the_caller_changes_afterwards_changes_no_feedback():
@@ -448,7 +456,7 @@ def outcome(arguments):
 def test_any_arguments_at_all_give_feedback_or_an_error_of_ours_that_names_one(arguments):
     feedback, error = outcome(arguments)
     if error is None:
-        assert said(feedback)
+        assert feedback.said()
     else:
         assert error.argument in ARGUMENTS
         assert 0 < len(str(error)) < 600

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 
+import httpx
 import openai
 import pytest
 import sdk
@@ -17,7 +18,7 @@ from thumbprint import LogRef, _metrics
 from thumbprint.stores import MemoryStore, SqliteStore
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def reader():
     """Be the process's provider from now on: it can be set only once."""
     reader = InMemoryMetricReader()
@@ -195,3 +196,27 @@ def test_a_child_process_counts_from_zero():
         os._exit(_metrics._counts["captured", "forked"])
 
     assert os.waitpid(pid, 0)[1] == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_call_is_counted_once_by_the_process_that_made_it(emulator, counted):
+    client = thumbprint.wrap(openai.OpenAI(base_url=emulator.cloudflare_openai_url, api_key="any"))
+    client.chat.completions.create(model="gpt-5", messages=sdk.asked())
+    pid = os.fork()
+    if not pid:
+        os._exit(_metrics.counts("captured").get("cloudflare", 0))
+
+    assert os.waitpid(pid, 0)[1] == 0
+    assert counted("captured") == {"cloudflare": 1}
+
+
+def test_a_call_that_failed_is_counted_once_by_whichever_hook_saw_it(emulator, counted):
+    emulator.fail("/v1/.*/chat/completions", status=400, headers={"cf-aig-log-id": "01JADMCQQQBWH3NXZ5GCRN98DP"})
+    url = emulator.cloudflare_openai_url
+    with httpx.Client() as http_client:
+        inner = thumbprint.wrap(http_client)
+        client = thumbprint.wrap(openai.OpenAI(base_url=url, api_key="any", http_client=inner))
+        with pytest.raises(openai.BadRequestError):
+            client.chat.completions.create(model="gpt-5", messages=sdk.asked())
+
+    assert counted("captured") == {"cloudflare": 1}

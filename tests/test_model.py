@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 
 from thumbprint import FlushResult, LogRef, Outcome
 from thumbprint._model import NON_GENERATING, UNSET, Feedback, Item, Pace, Unset, overall
+from thumbprint.stores._protocol import entry_of
 
 REF = LogRef(backend="cloudflare", id="01JADMCQQQBWH3NXZ5GCRN98DP", operation="chat", account_id="a", gateway_id="g")
 TEXT_FIELDS = [spec.name for spec in dataclasses.fields(LogRef) if spec.name != "captured_at"]
-OPTIONAL_TEXT = st.none() | st.text()
+OPTIONAL_TEXT = st.none() | st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"]))
 VISIBLE = st.text(min_size=1).filter(str.isprintable)
 
 log_refs = st.builds(
@@ -43,7 +44,7 @@ def test_a_log_ref_survives_its_dict_json_pickle_and_copy(ref):
 )
 def test_a_log_ref_is_read_from_a_sound_dict_or_refused_with_a_short_value_error(values):
     sound = {"backend", "id"} <= values.keys() and all(
-        isinstance(value, float if name == "captured_at" else str)
+        isinstance(value, float if name == "captured_at" else str) and (name == "captured_at" or value.isprintable())
         for name, value in values.items()
         if name in TEXT_FIELDS or name == "captured_at"
     )
@@ -92,6 +93,7 @@ def test_a_log_ref_refuses_a_value_of_another_type_and_names_it(name, value):
         ({"id": 5}, TypeError, "id"),
         ({"id": ["x"]}, TypeError, "id"),
         ({"id": "01J", "account_id": 5}, TypeError, "account_id"),
+        ({"id": "01J", "operation": 0}, TypeError, "operation"),
         ({"id": ""}, ValueError, "id"),
         ({"id": None}, ValueError, "id"),
         ({"id": "\ud800"}, ValueError, "id"),
@@ -108,11 +110,48 @@ def test_a_log_ref_that_no_service_could_have_given_cannot_be_made(fields, error
         LogRef(**{"backend": "cloudflare", **fields})
 
 
+@pytest.mark.parametrize("name", TEXT_FIELDS)
+@pytest.mark.parametrize("value", ["\x00", "a\n", "\r", "a\tb", "\x1b[31m", "\x7f", "\x85", "\x9b", "\u2028", "\ud800"])
+def test_a_log_ref_takes_no_control_characters_and_no_half_of_a_pair(name, value):
+    values = {**REF.to_dict(), name: value}
+    for made in (LogRef.from_dict, lambda values: LogRef(**values)):
+        with pytest.raises(ValueError, match=f"cannot be the {name} of a LogRef") as refused:
+            made(values)
+        assert str(refused.value).isprintable()
+    with pytest.raises(ValueError, match=name):
+        dataclasses.replace(REF, **{name: value})
+
+
+@pytest.mark.parametrize("name", ["project_name", "gateway_id", "operation", "response_id"])
+@pytest.mark.parametrize("value", ["", "a b", "\u3000", "\u200d", "\ue000", "\U0001fae9", "\U000e0fff"])
+def test_what_people_name_things_with_may_be_in_a_log_ref(name, value):
+    assert getattr(LogRef.from_dict({**REF.to_dict(), name: value}), name) == value
+
+
+PLACES = st.fixed_dictionaries(
+    {"id": st.sampled_from(["a", "b"])},
+    optional={
+        name: st.sampled_from(["a", "b"]) for name in TEXT_FIELDS if name.startswith(("acc", "gate", "pro", "ex"))
+    },
+)
+
+
+@given(PLACES, PLACES)
+def test_two_places_are_never_one_entry_of_the_outbox(one, other):
+    first, second = (
+        entry_of(Item(id="i", ref=LogRef(backend="b", **place), feedback=Feedback(), created_at=0.0))
+        for place in (one, other)
+    )
+    assert (first == second) == (one == other)
+
+
 def test_a_log_ref_takes_text_of_a_type_of_its_own():
     class Text(str):
         __slots__ = ()
 
     assert LogRef(backend="cloudflare", id=Text("01J"), gateway_id=Text("g")).id == "01J"
+    with pytest.raises(ValueError, match="gateway_id"):
+        LogRef(backend="cloudflare", id=Text("01J"), gateway_id=Text("g\n"))
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import openai
 import pytest
@@ -72,6 +73,26 @@ def test_a_scopes_id_leads_to_its_calls_also_after_it_ended(emulator, client):
     assert refs_of("message-42") == refs_of(fresh.id) == [named.last]
 
 
+@pytest.mark.parametrize("asked_before", range(4))
+def test_a_fresh_id_leads_to_all_calls_of_its_scope_whenever_it_is_asked_for(emulator, client, asked_before):
+    with thumbprint.scope() as outer, thumbprint.scope() as scope:
+        for number in range(3):
+            if number == asked_before:
+                assert scope.id
+            ask(client)
+    assert refs_of(scope.id, which="all") == refs_of(outer.id, which="all") == list(scope.refs)
+
+
+def test_a_fresh_id_is_known_to_whoever_captured_the_call(emulator):
+    own = thumbprint.Thumbprint()
+    with own.wrap(sdk.openai_client(emulator.cloudflare_openai_url)) as client, thumbprint.scope() as scope:
+        ask(client)
+    assert [outcome.ref for outcome in own.record_feedback(scope.id, thumbs="up").outcomes] == [scope.last]
+    with pytest.raises(thumbprint.UnknownTargetError):
+        thumbprint.record_feedback(scope.id, thumbs="up")
+    own.shutdown()
+
+
 def test_an_id_that_two_scopes_share_leads_to_the_calls_of_both(emulator, client):
     with thumbprint.scope(id="shared") as one:
         ask(client)
@@ -103,6 +124,99 @@ def test_an_answer_that_was_built_anew_from_its_json_is_found_by_its_id(emulator
         completion = ask(client)
     twin = type(completion).model_validate_json(completion.model_dump_json())
     assert refs_of(twin) == [scope.last]
+
+
+class Run:
+    """What a framework may return: it looks the id up when it is asked."""
+
+    def __init__(self, answers):
+        self._answers = answers
+
+    @property
+    def last_response_id(self):
+        return self._answers[-1].id
+
+
+@pytest.mark.parametrize(
+    "made_of",
+    [
+        lambda answer: SimpleNamespace(response_id=answer.id),
+        lambda answer: SimpleNamespace(id="run-1", provider_response_id=answer.id),
+        lambda answer: Run([answer]),
+        lambda answer: SimpleNamespace(id="run-1", response_metadata={"id": answer.id, "model": "gpt-5"}),
+        lambda answer: SimpleNamespace(response=SimpleNamespace(provider_response_id=answer.id)),
+        lambda answer: SimpleNamespace(raw=answer.model_dump()),
+        lambda answer: answer.model_dump(),
+    ],
+    ids=["response_id", "provider_response_id", "last_response_id", "metadata", "response", "raw", "dict"],
+)
+def test_what_a_framework_makes_of_an_answer_is_found_by_the_response_id_that_it_bears(emulator, client, made_of):
+    answer = ask(client, "one")
+    with thumbprint.scope() as scope:
+        ask(client, "another")
+    assert scope.last not in refs_of(made_of(answer))
+    assert [ref.response_id for ref in refs_of(made_of(answer))] == [answer.id]
+
+
+@pytest.mark.parametrize("name", ["raw", "_raw_response", "data", "last_completion"])
+def test_what_holds_an_answer_leads_to_its_call(emulator, client, name):
+    answer = ask(client)
+    thumbprint.configure()  # so that nothing is known of the response id
+    assert refs_of(SimpleNamespace(**{name: answer})) == refs_of(answer)
+
+
+def test_what_bears_the_ids_of_two_calls_is_ambiguous_and_what_bears_one_twice_is_not(emulator, client):
+    one, two = ask(client, "one"), ask(client, "two")
+    with pytest.raises(thumbprint.AmbiguousTargetError, match="SimpleNamespace bears the response ids of 2 calls"):
+        thumbprint.record_feedback(SimpleNamespace(id=one.id, response_id=two.id), thumbs="up")
+    assert refs_of(SimpleNamespace(id=one.id, response_id=one.id)) == refs_of(one)
+
+
+def test_ids_of_other_things_are_not_taken_for_response_ids(emulator, client):
+    with thumbprint.scope(id="message-42"):
+        ask(client)
+    for stranger in (SimpleNamespace(id="message-42", response_id=""), SimpleNamespace(request_id="1", response_id=7)):
+        with pytest.raises(thumbprint.UnknownTargetError):
+            thumbprint.record_feedback(stranger, thumbs="up")
+
+
+def failed(client):
+    with pytest.raises(openai.BadRequestError) as caught:
+        client.chat.completions.create(model="error-400", messages=sdk.asked())
+    return caught.value
+
+
+def raised(error, cause):
+    with pytest.raises(type(error)) as caught:
+        raise error from cause
+    return caught.value
+
+
+def test_an_error_that_was_raised_from_an_api_error_leads_to_the_call_that_failed(emulator, client):
+    failure = failed(client)
+    of_framework = raised(RuntimeError("the model failed"), failure)
+    of_application = raised(RuntimeError("no answer"), of_framework)
+    assert refs_of(of_framework) == refs_of(of_application) == refs_of(failure)
+
+
+def test_an_error_that_came_up_while_an_api_error_was_handled_leads_nowhere(emulator, client):
+    def fail_twice():
+        try:
+            client.chat.completions.create(model="error-400", messages=sdk.asked())
+        except openai.BadRequestError:
+            raise RuntimeError("something else")  # noqa: B904 - what this is about
+
+    with pytest.raises(RuntimeError) as caught:
+        fail_twice()
+    with pytest.raises(thumbprint.UnknownTargetError):
+        thumbprint.record_feedback(caught.value, thumbs="up")
+
+
+def test_errors_that_were_raised_from_one_another_in_a_circle_lead_nowhere(emulator):
+    one = RuntimeError("one")
+    raised(one, raised(RuntimeError("two"), one))
+    with pytest.raises(thumbprint.UnknownTargetError):
+        thumbprint.record_feedback(one, thumbs="up")
 
 
 def test_nothing_leads_to_the_last_call_of_the_current_scope(emulator, client):

@@ -112,6 +112,18 @@ def test_fresh_ids_are_unique_and_too_long_to_be_guessed():
     assert min(map(len, fresh)) * math.log2(len(letters)) >= 128
 
 
+def test_a_fresh_id_is_made_when_it_is_first_asked_for_and_stays(monkeypatch):
+    with monkeypatch.context() as drawn:
+        drawn.setattr("os.urandom", lambda _: pytest.fail("chance was used"))
+        scope = thumbprint.scope()
+        decorated = thumbprint.scope()(lambda: current_scope().id)
+        with scope:
+            make_call("call-1")
+    assert scope.id == scope.id
+    assert scope.id in repr(scope)
+    assert decorated() != decorated()
+
+
 @pytest.mark.parametrize("name", ["x", "x" * 1024, "ü" * 1024, "with space", "\n"])
 def test_an_id_of_1_to_1024_characters_is_taken(name):
     assert thumbprint.scope(name).id == name
@@ -507,6 +519,18 @@ def test_one_scope_that_is_entered_in_many_tasks_at_once_collects_all_their_call
         return scope
 
     assert sorted(ids(asyncio.run(main())), key=int) == [str(number) for number in range(40)]
+
+
+def test_threads_that_ask_for_a_fresh_id_at_once_get_the_same():
+    gate = threading.Barrier(8)
+
+    def ask(scope):
+        gate.wait(30)
+        return scope.id
+
+    with ThreadPoolExecutor(8) as pool:
+        for _ in range(50):
+            assert len(set(pool.map(ask, [thumbprint.scope()] * 8))) == 1
 
 
 def test_threads_that_report_while_another_reads_lose_nothing():

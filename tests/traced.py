@@ -4,6 +4,7 @@ answer ID   makes a call inside a span and the scope ID, and prints its spans
 vote ID     votes on what is known under ID, inside a span of its own, and prints its events and its own trace id
 serve       makes a call for each request in the context that came with it; prints its URL, ends with its stdin
 delegate    asks the service at ARGUMENT inside a scope, then votes by the scope's id; prints what became of that
+            within so many seconds
 """
 
 from __future__ import annotations
@@ -70,13 +71,13 @@ def serve():
         server.shutdown()
 
 
-def delegate(url):
+def delegate(url, patience):
     headers = {}
     with telemetry.span() as span, thumbprint.scope() as scope:
         propagate.inject(headers)
         with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=30):
             pass
-    receipt = thumbprint.record_feedback(scope.id, thumbs="down").wait(20)
+    receipt = thumbprint.record_feedback(scope.id, thumbs="down").wait(float(patience))
     return {
         "own_calls": len(scope.refs),
         "status": receipt.status,
@@ -90,6 +91,6 @@ if __name__ == "__main__":
     _logs.set_logger_provider(telemetry.logger_provider)
     role, *arguments = sys.argv[1:]
     told = {"answer": answer, "vote": vote, "serve": serve, "delegate": delegate}[role](*arguments)
-    thumbprint.shutdown(20)
+    thumbprint.shutdown(float(arguments[1]) if role == "delegate" else 20)
     if told is not None:
         print(json.dumps(told))  # noqa: T201

@@ -7,13 +7,15 @@ read by a process that has no thumbprint installed.
 
 from __future__ import annotations
 
-import dataclasses
+import functools
+import json
+import os
 from typing import TYPE_CHECKING, Any, Final
 
-from ._model import LogRef
+from ._model import LogRef, answered_as
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Hashable, Iterable
 
 ATTRIBUTE: Final = "_thumbprint"
 
@@ -21,34 +23,53 @@ ATTRIBUTE: Final = "_thumbprint"
 class Call:
     """The log entries that one call became: one, or two where one gateway stands behind another.
 
-    `refs` are replaced once, when the answer tells its response id (a stream does so with its first chunk).
+    `refs` are others, once, when the answer has told its response id (a stream does so with its first chunk).
     `repeats` says that the answer came from a gateway's cache, so that its response id is an older call's as well.
+    `reported` says that the open scopes and the store were told of it: of several hooks that it passes, one does so.
+    `learns` says that it was, and that its answer's id is still to come: a stream tells it with its first chunk.
     """
 
-    __slots__ = ("refs", "repeats")
+    __slots__ = ("_learnt", "_refs", "learns", "repeats", "reported")
 
     def __init__(self, refs: Iterable[LogRef], *, repeats: bool = False) -> None:
-        self.refs = tuple(refs)
+        self._refs = tuple(refs)
+        self._learnt: str | None = None  # a response id that the refs do not have yet
         self.repeats = repeats
+        self.reported = self.learns = False
+
+    @property
+    def refs(self) -> tuple[LogRef, ...]:
+        """The log entries; made anew with the response id when somebody asks: no call of a model is to wait for it."""
+        learnt = self._learnt
+        if learnt is not None:
+            self._refs = tuple(answered_as(ref, learnt) for ref in self._refs)
+            self._learnt = None
+        return self._refs
 
     @property
     def operation(self) -> str | None:
         """What was called, the same for all refs."""
-        return self.refs[0].operation
+        return self._refs[0].operation
+
+    @property
+    def trace_id(self) -> str | None:
+        """The trace that the call was made in, if any, the same for all refs."""
+        return self._refs[0].trace_id
 
     @property
     def response_id(self) -> str | None:
         """The id that the model's answer bore, as far as it is known yet."""
-        return self.refs[0].response_id
+        return self._learnt or self._refs[0].response_id
 
     @property
     def generated(self) -> bool:
         """Whether the call generated an answer (see `LogRef.generated`)."""
-        return self.refs[0].generated
+        return self._refs[0].generated
 
     def learn_response_id(self, response_id: str) -> None:
         """Set the response id of all refs."""
-        self.refs = tuple(dataclasses.replace(ref, response_id=response_id) for ref in self.refs)
+        self._learnt = response_id
+        self.learns = False
 
     def __repr__(self) -> str:
         return f"Call({', '.join(f'{ref.backend}:{ref.id}' for ref in self.refs)})"
@@ -63,8 +84,12 @@ class Call:
         return tuple, ([ref.to_dict() for ref in self.refs],)
 
 
-def _shows_attributes(kind: type) -> bool:
-    """Whether objects of the type are models of pydantic 1, which dump every attribute that they are given."""
+@functools.lru_cache(maxsize=256)
+def _shows_attributes(kind: Hashable) -> bool:
+    """Whether objects of the type are models of pydantic 1, which dump every attribute that they are given.
+
+    Remembered, since pydantic looks long for what a type has not: for a stream of ten chunks that takes 15 µs.
+    """
     return hasattr(kind, "__fields_set__") and not hasattr(kind, "__pydantic_fields_set__")
 
 
@@ -73,20 +98,41 @@ def attach(target: object, call: Call) -> None:
 
     So are models of pydantic 1, which take no weak references either: they are found by their response id.
     """
-    if _shows_attributes(type(target)):
-        return
     try:
-        object.__setattr__(target, ATTRIBUTE, call)
+        if not _shows_attributes(type(target)):  # type: ignore[arg-type] # nearly any type can be hashed
+            object.__setattr__(target, ATTRIBUTE, call)
     except Exception:  # it takes no attributes, or not this one
         return
+
+
+def detach(target: object) -> None:
+    """Have the target carry no call."""
+    try:
+        if getattr(target, ATTRIBUTE, None) is not None:
+            object.__delattr__(target, ATTRIBUTE)
+    except Exception:  # it is any object at all
+        return
+
+
+def sealed(call: Call) -> str:
+    """Return the call as a text, for an object of JavaScript to carry."""
+    return _seal() + json.dumps([ref.to_dict() for ref in call.refs])
+
+
+@functools.cache
+def _seal() -> str:
+    """Return how such texts begin. What strangers send may be an object with an attribute of our name, but not this."""
+    return os.urandom(16).hex()
 
 
 def attached(target: object) -> Call | None:
     """Return the call that the target carries, or None."""
     try:
         found = getattr(target, ATTRIBUTE, None)
-        if isinstance(found, Call):
+        if found is None or isinstance(found, Call):
             return found
+        if isinstance(found, str) and found.startswith(_seal()):
+            found = tuple(json.loads(found.removeprefix(_seal())))
         if isinstance(found, tuple) and found:
             return Call(LogRef.from_dict(values) for values in found)
     except Exception:  # the target is any object at all: one whose attributes misbehave carries nothing

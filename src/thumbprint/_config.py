@@ -7,12 +7,14 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Final, Literal, TypeVar, get_args
 
 from ._log import warn
 from ._model import Baggage
+from ._secrets import Concealed
 from ._token import Keys
-from .backends import Backend, Braintrust, Cloudflare, Emitting, OpenTelemetry
+from .backends import Backend, Braintrust, Carried, Cloudflare, Emitting, Logging, OpenTelemetry
 from .delivery import EXPIRE_AFTER
 from .errors import ConfigurationError, StoreError
 from .stores import BufferedStore, MemoryStore, Pace, RedisStore, SqliteStore, Store
@@ -28,7 +30,11 @@ SECRET: Final = "THUMBPRINT_SECRET"  # noqa: S105 - its name
 MIN_SECRET_BYTES: Final = 16
 MAKE_SECRET: Final = 'python -c "import secrets; print(secrets.token_urlsafe(32))"'  # noqa: S105 - how to make one
 
-REDIS_SCHEMES: Final = frozenset({"redis", "rediss", "unix"})
+MEMORY: Final = "memory://"
+SQLITE: Final = "sqlite:///"
+REDIS: Final = ("redis://", "rediss://", "unix://")
+
+WITHOUT_THREADS: Final = frozenset({"emscripten", "wasi"})  # platforms, such as Pyodide's
 
 Delivery = Literal["background", "inline", "none"]
 Fallback = Literal["memory"]
@@ -37,6 +43,7 @@ _TRUE: Final = frozenset({"1", "true", "yes", "on"})
 _FALSE: Final = frozenset({"", "0", "false", "no", "off"})
 
 BACKENDS: Final = (Cloudflare, Braintrust)
+PLUGINS: Final = "thumbprint.backends"
 
 BackendT = TypeVar("BackendT", bound=Backend | Emitting)
 
@@ -57,20 +64,16 @@ class _Environment(Mapping[str, str]):
 ENVIRONMENT: Final = _Environment()
 
 
-class _Secret(str):
-    """A str that no repr shows."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return "'…'"
-
-
 def concealed(secret: Any) -> Any:
     """Return a secret such that no repr shows it; of what is no string, only its type. Twice does nothing more."""
     if isinstance(secret, str):
-        return _Secret(secret)
+        return Concealed(secret)
     return secret if secret is None or isinstance(secret, type) else type(secret)
+
+
+def concealed_url(store: Any) -> Any:
+    """Return a store's URL, which may have a password in it, such that no repr shows it; a store as it is."""
+    return Concealed(store) if isinstance(store, str) else store
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +112,8 @@ def settings_from(
     off = disabled_from(disabled, environ)
     if not off:
         check_delivered(chosen, mode)
+        check_carried(known.values(), mode)
+        check_logging(known.values())
     usable = _usable(chosen, fallback=fallback_from(fallback, environ))
     return Settings(
         backends=_delivered_to(known),
@@ -139,7 +144,7 @@ def _known_from(
 ) -> dict[str, Backend | Emitting]:
     """Return name → backend of those that are given, or else of all that are known, completed from the environment."""
     if backends is None:
-        backends = [*(backend() for backend in BACKENDS), OpenTelemetry(spans=False)]
+        backends = [*default_backends(), OpenTelemetry(spans=False)]
     elif not isinstance(backends, Iterable):
         raise ConfigurationError(f"backends: give a list of them, not {_described(backends)}")
     ready = [completed(backend, environ) for backend in backends]
@@ -149,21 +154,49 @@ def _known_from(
     return dict(zip(names, ready, strict=True))
 
 
+def default_backends() -> list[Backend]:
+    """Return the backends that are known where none are given, still without what the environment says.
+
+    Our own, and those of installed packages that have an entry point in the group `thumbprint.backends`: a class, or
+    what gives a backend when it is called. One that cannot be used, or whose name is taken, is told of and left out.
+    """
+    found: dict[str, Backend] = {kind.name: kind() for kind in BACKENDS}
+    for plugin in sorted(entry_points(group=PLUGINS), key=lambda plugin: plugin.name):
+        try:
+            backend: Backend = plugin.load()()
+            completed(backend, {})
+            if backend.name in (*found, OpenTelemetry.name):
+                raise ConfigurationError(f"there is a backend of the name {backend.name!r} already")  # noqa: TRY301
+            found[backend.name] = backend
+        except Exception:  # somebody else's code
+            warn(f"plugin {plugin.name}", "%s cannot be used, and is left out", _named(plugin), exc_info=True)
+    return list(found.values())
+
+
+def _named(plugin: EntryPoint) -> str:
+    package = f" of the package {plugin.dist.name}" if plugin.dist else ""
+    return f"the backend {plugin.name!r}{package} ({plugin.value})"
+
+
 def completed(backend: BackendT, environ: Mapping[str, str] = ENVIRONMENT) -> BackendT:
     """Return the backend with those of its settings that are None filled in from the environment."""
     if isinstance(backend, type) or not isinstance(getattr(backend, "environment", None), Mapping):
         raise ConfigurationError(
             f"backends: {_described(backend)} is none; give instances, such as Cloudflare() or Braintrust(api_url=…)"
         )
-    found: dict[str, Any] = {
-        setting: value
-        for setting, variable in backend.environment.items()
-        if getattr(backend, setting) is None and (value := environ.get(variable, "").strip())
-    }
+    found = _found(backend, environ)
     ready: BackendT = dataclasses.replace(backend, **found) if found else backend  # type: ignore[type-var]
     if not isinstance(ready, Emitting):
         _check_limits(ready)
     return ready
+
+
+def _found(backend: Any, environ: Mapping[str, str]) -> dict[str, Any]:
+    """Return the settings that the environment has and the backend has not; what is in no repr of its is concealed."""
+    named = {setting: name for setting, name in backend.environment.items() if getattr(backend, setting) is None}
+    found = {setting: value for setting, name in named.items() if (value := environ.get(name, "").strip())}
+    shown = {spec.name for spec in dataclasses.fields(backend) if spec.repr} if found else set()
+    return {setting: value if setting in shown else Concealed(value) for setting, value in found.items()}
 
 
 def _check_limits(backend: Backend) -> None:
@@ -210,20 +243,18 @@ def store_from(store: Store | str | None = None, environ: Mapping[str, str] = EN
 
     Raises ConfigurationError for what cannot be used.
     """
-    if store is None:
-        store = environ.get(STORE) or "memory://"
+    store = concealed_url(environ.get(STORE) or "memory://" if store is None else store)
     if not isinstance(store, str):
         if not callable(getattr(store, "put", None)):
             raise ConfigurationError(f"store: an object of type {type(store).__name__} is neither a URL nor a store")
         return store
-    scheme, _, rest = store.partition("://")
-    if "\0" in rest:
+    if "\0" in store:
         raise ConfigurationError(f"{STORE} (store=…) has a NUL character, which no path and no host has")
-    if scheme == "memory" and not rest:
+    if store == MEMORY:
         return MemoryStore()
-    if scheme == "sqlite" and len(rest) > 1 and rest.startswith("/"):
-        return SqliteStore(rest.removeprefix("/"))  # sqlite:///relative, sqlite:////absolute
-    if scheme in REDIS_SCHEMES and rest:
+    if store.startswith(SQLITE) and store != SQLITE:
+        return SqliteStore(store.removeprefix(SQLITE))  # sqlite:///relative, sqlite:////absolute
+    if store.startswith(REDIS) and store not in REDIS:
         return RedisStore(store)
     raise ConfigurationError(
         f"{STORE} (store=…) is {_scheme(store)}: give memory://, sqlite:///PATH or redis://HOST:PORT/DATABASE"
@@ -233,7 +264,7 @@ def store_from(store: Store | str | None = None, environ: Mapping[str, str] = EN
 def delivery_from(mode: str | None = None, environ: Mapping[str, str] = ENVIRONMENT) -> Delivery:
     """Return the way of delivery that is given or in the environment; raise ConfigurationError for another."""
     if mode is None:
-        mode = environ.get(DELIVERY) or "background"
+        mode = environ.get(DELIVERY) or ("inline" if sys.platform in WITHOUT_THREADS else "background")
     for known in get_args(Delivery):
         if mode == known:
             return known  # type: ignore[no-any-return]
@@ -268,6 +299,22 @@ def check_delivered(store: Store, delivery: Delivery) -> None:
         )
 
 
+def check_carried(backends: Iterable[Backend | Emitting], delivery: Delivery) -> None:
+    """Raise ConfigurationError where a backend that is awaited would have to be delivered to by threads."""
+    for backend in backends:
+        if isinstance(backend, Carried) and delivery == "background":
+            raise ConfigurationError(
+                f"{DELIVERY} (delivery=…) is background, but requests to {backend.name!r} are awaited: say inline"
+            )
+
+
+def check_logging(backends: Iterable[Backend | Emitting]) -> None:
+    """Raise ConfigurationError where a backend shall log calls, and is not told where."""
+    for backend in backends:
+        if isinstance(backend, Logging):
+            backend.check_logging()
+
+
 def expire_after_from(given: float | None = None, environ: Mapping[str, str] = ENVIRONMENT) -> float:
     """Return the seconds for which feedback is tried, as given, else as in the environment, else 72 hours.
 
@@ -295,7 +342,7 @@ def keys_from(secret: str | None = None, environ: Mapping[str, str] = ENVIRONMEN
             return None
     if isinstance(secret, type):
         raise ConfigurationError(f"{SECRET} (secret=…) is of type {secret.__name__}: it takes a string")
-    parts = [_Secret(part.strip()) for part in secret.split(",")]
+    parts = [Concealed(part.strip()) for part in secret.split(",")]
     for number, part in enumerate(parts, 1):
         _check_secret(part, f"{SECRET} (secret=…)" if len(parts) == 1 else f"{SECRET} (secret=…), part {number}")
     return Keys(parts)

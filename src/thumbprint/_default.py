@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from . import _token, capture
-from ._client import FLUSH_TIMEOUT, SHUTDOWN_TIMEOUT, Thumbprint
-from ._config import concealed
+from ._client import FLUSH_TIMEOUT, Thumbprint
+from ._config import concealed, concealed_url
+from ._dispatch import SHUTDOWN_TIMEOUT
 from ._feedback import feedback_from
 from ._fork import forking_lock
 from ._log import warn
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 ClientT = TypeVar("ClientT")
 
 _default: Thumbprint | None = None
+_made_once: tuple[Thumbprint, dict[str, Any]] | None = None  # by configure_once, with which settings
 _lock = forking_lock()
 
 
@@ -77,8 +79,9 @@ def configure(
 ) -> Thumbprint:
     """Set up the process-wide default and return it; the one before is flushed and closed, within five seconds.
 
-    What could not be delivered by then is handed on to the new one, or stays in the store that others share. The ids of
-    scopes, responses and traces that the one before kept in memory are forgotten; answers still lead to their calls.
+    What could not be delivered by then is handed on to the new one, in the order of each log entry, or stays in the
+    store that others share; what is on its way at that time is not overtaken. The ids of scopes, responses and traces
+    that this process knew stay known, and so do pauses that services have asked for.
 
     `backends`: the services, with settings of their own, as in `[Cloudflare(account_id="…"), Braintrust()]`; left
     out, both of these and OpenTelemetry, which is told nothing where it is not among those given. `store`: where
@@ -97,8 +100,8 @@ def configure(
     Raises ConfigurationError, naming the setting, for what cannot be used, and StoreError where the file of an SQLite
     store cannot be opened; the default is then as before.
     """
-    global _default
-    secret = concealed(secret)
+    global _default  # noqa: PLW0603 - as above
+    secret, store = concealed(secret), concealed_url(store)
     new = Thumbprint(
         backends=backends,
         store=store,
@@ -110,19 +113,35 @@ def configure(
         secret=secret,
     )
     with _lock:
-        old, _default = _default, new
+        old = _default
+        if old is not None:
+            new.succeed(old)
+        _default = new
     if old is not None:
-        old.replaced_by(new)
+        old.hand_over(new)
     return new
+
+
+def configure_once(*, secret: str | None = None, **settings: Any) -> Thumbprint:
+    """Configure, unless the default is what this function made with equal settings; for thumbprint's own use."""
+    global _made_once  # noqa: PLW0603 - as above
+    settings["secret"] = concealed(secret)
+    if _default is None or _made_once != (_default, settings):
+        _made_once = (configure(**settings), settings)
+    return _made_once[0]
 
 
 def wrap(client: ClientT) -> ClientT:
     """Capture the calls of one client: `client = thumbprint.wrap(OpenAI())`.
 
-    Takes OpenAI, AsyncOpenAI, AzureOpenAI and AsyncAzureOpenAI clients, subclasses of them, and the `openai` module
-    for its module-level client. Returns the same object; copies that it makes with `with_options()` are captured
-    too. Wrapping twice does nothing more. Raises UnsupportedClientError (a TypeError) for anything else, and
-    ConfigurationError or StoreError where the environment holds a setting or names a store that cannot be used.
+    Takes clients of openai, anthropic, groq and every other SDK that is made alike, sync and async, and the `openai`
+    module for its module-level client; copies that they make with `with_options()` are captured too. Takes HTTP
+    clients of httpx and httpx2 as well, to hand to SDKs of other kinds: of what goes through them, answers that bear
+    the id of a log entry are captured. Returns the same object. Wrapping twice does nothing more, and wrapping an SDK's
+    client as well as the HTTP client inside it captures each call once.
+
+    Raises UnsupportedClientError (a TypeError) for anything else, and ConfigurationError or StoreError where the
+    environment holds a setting or names a store that cannot be used.
     """
     _get()
     return capture.wrap(client, _recorder)
@@ -134,10 +153,11 @@ def unwrap(client: ClientT) -> ClientT:
 
 
 def instrument() -> None:
-    """Capture the calls of all clients in this process, also of those that frameworks make for themselves.
+    """Capture the calls of all SDK clients in this process, also of those that frameworks make for themselves.
 
-    Works before and after `openai` is imported, and does not import it. Instrumenting twice does nothing more. Raises
-    ConfigurationError or StoreError where the environment holds a setting or names a store that cannot be used.
+    These are the clients of openai, anthropic, groq and every other SDK that is made alike, whether it is imported
+    before or after; none is imported for it. Instrumenting twice does nothing more. Raises ConfigurationError or
+    StoreError where the environment holds a setting or names a store that cannot be used.
     """
     _get()
     _instrumentation.instrument()
@@ -232,7 +252,8 @@ def token_for(
 def flush(timeout: float | None = FLUSH_TIMEOUT) -> FlushResult:
     """Wait until all queued feedback is settled, at most `timeout` seconds (None: as long as it takes).
 
-    Never raises. The result counts what was settled since the flush before, and what remains.
+    So are rows of calls that are logged, of which nobody has a receipt. Never raises. The result counts what was
+    settled since the flush before, and what remains.
     """
     return FlushResult() if _default is None else _default.flush(timeout)
 

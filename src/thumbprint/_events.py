@@ -25,6 +25,13 @@ def heard() -> bool:
     return _logger() is not None
 
 
+def traced() -> bool:
+    """Whether this process has a tracer provider: without one there are no spans."""
+    from opentelemetry import trace  # noqa: PLC0415 - only an operator asks
+
+    return not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
+
+
 def emit(events: Iterable[Event]) -> None:
     """Hand the events to OpenTelemetry; raises nothing."""
     try:

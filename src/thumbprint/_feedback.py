@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 MAX_COMMENT_BYTES: Final = 64 * 1024
 MAX_JSON_BYTES: Final = 1024 * 1024  # `expected` and `metadata`, as JSON
+MAX_JSON_DEPTH: Final = 100  # lists and dicts in each other: what waits must be readable however deep the reader stands
 MAX_NAME_BYTES: Final = 1024  # a tag, a user id, the name of a score or of a metadata entry
 MAX_ENTRIES: Final = 1000  # tags, scores, metadata
 
@@ -56,23 +57,8 @@ def feedback_from(  # noqa: PLR0917 - the caller of `record_feedback` waits less
     return checked
 
 
-def said(feedback: Feedback) -> set[str]:
-    """Return the names of the fields that say something about the answer; each score and metadata entry is one."""
-    fields = {
-        "thumbs": feedback.thumbs is not UNSET,
-        "score": feedback.score is not UNSET,
-        "comment": feedback.comments != (),
-        "expected": feedback.expected is not UNSET,
-        "tags": feedback.tags is not None,
-    }
-    names = {name for name, given in fields.items() if given}
-    names.update(f"scores.{name}" for name in feedback.scores)
-    names.update(f"metadata.{name}" for name in feedback.metadata)
-    return names
-
-
 def _refuse_silence(feedback: Feedback) -> None:
-    if not said(feedback):
+    if not feedback.said():
         raise ArgumentValueError(
             "this feedback says nothing: give at least one of thumbs, score, scores, comment, expected, tags "
             "and metadata (user_id and source only say who speaks)",
@@ -164,7 +150,20 @@ def _json(argument: str, value: object) -> Any:
         _wrong_type(argument, value, f"JSON ({type(error).__name__}: {error!s:.200})")
     if len(text) > MAX_JSON_BYTES:
         _invalid(argument, value, f"as JSON it is {len(text)} bytes long, at most {MAX_JSON_BYTES} are taken")
+    if _is_deeper(copy, MAX_JSON_DEPTH):
+        _invalid(argument, value, f"it is nested too deeply, at most {MAX_JSON_DEPTH} lists or dicts in each other")
     return copy
+
+
+def _is_deeper(value: object, most: int) -> bool:
+    """Whether more than so many lists and dicts are nested in each other; without recursion."""
+    level = [value]
+    for _ in range(most):
+        insides = [one.values() if isinstance(one, dict) else one for one in level if isinstance(one, (dict, list))]
+        level = [inner for inside in insides for inner in inside]
+        if not level:
+            return False
+    return any(isinstance(one, (dict, list)) for one in level)
 
 
 def _source(value: object) -> Source:

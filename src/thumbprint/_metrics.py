@@ -77,6 +77,13 @@ _seen: set[str] = set()  # backends that an outbox has held something of
 _outboxes: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
+def metered() -> bool:
+    """Whether this process has a meter provider: without one nobody reads what is counted."""
+    from opentelemetry.metrics import get_meter_provider  # noqa: PLC0415 - only an operator asks
+
+    return type(get_meter_provider()).__name__ != "_ProxyMeterProvider"  # which the API does not show
+
+
 def count(event: Event, backend: str, number: int = 1) -> None:
     """Count what happened to so many calls or pieces of feedback of a backend's."""
     if number:
@@ -94,7 +101,7 @@ def delivered(backend: str, created_at: Sequence[float]) -> None:
     """Count and time pieces of feedback that arrived now; given is when each was recorded, in seconds since 1970."""
     now, record, attributes = time.time(), _latency().record, {BACKEND: backend}
     for at in created_at:
-        record(max(0.0, now - at), attributes)
+        record(now - at if now > at else 0.0, attributes)
     count("delivered", backend, len(created_at))
 
 

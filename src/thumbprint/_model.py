@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import dataclasses
 import operator
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
 Status = Literal["queued", "delivered", "failed", "dropped"]
 Which = Literal["last", "all"]
@@ -37,7 +39,7 @@ NONE_NAMED: Final[Mapping[str, Any]] = {}
 # What does not answer anybody: `last` passes over calls with these operations.
 # Every other operation, a future one too, counts as generating.
 NON_GENERATING: Final = frozenset(
-    {"cancel", "count_tokens", "delete", "embeddings", "list", "moderation", "retrieve", "upload"}
+    {"cancel", "count_tokens", "delete", "embeddings", "list", "moderation", "rerank", "retrieve", "upload"}
 )
 
 
@@ -54,7 +56,7 @@ class LogRef:
     model's answer bore, `trace_id` and `span_id` (32 and 16 hex digits) the OpenTelemetry span that was current, and
     `captured_at` the time of the capture, in seconds since 1970; 0 where it is not known.
 
-    Raises TypeError and ValueError for what no service could have given.
+    Raises TypeError and ValueError for what no service could have given, such as a word with control characters.
     """
 
     backend: str
@@ -73,11 +75,12 @@ class LogRef:
     def __post_init__(self) -> None:
         """Check it here, once: whoever records feedback for it does not wait for that."""
         words = _words_of(self)
-        if not _WORD_TYPES.issuperset(map(type, words)):
-            _refuse_wrong_types(words)
-        if not (self.backend and self.id and self.backend.isprintable() and self.id.isprintable()):
-            name = "id" if self.backend and self.backend.isprintable() else "backend"
-            raise ValueError(f"{getattr(self, name)!a:.80} cannot be the {name} of a LogRef: give visible characters")
+        try:
+            printable = "".join([word for word in words if word is not None]).isprintable()
+        except TypeError:
+            printable = False
+        if not (printable and self.backend and self.id):
+            _refuse_unfit(words)
         if type(self.captured_at) is not float or self.captured_at != self.captured_at:
             _refuse_no_time(self.captured_at)
 
@@ -91,8 +94,7 @@ class LogRef:
 
     def to_dict(self) -> dict[str, str | float]:
         """Return what is known as a flat dict of strings, plus `captured_at` as a number, ready for JSON."""
-        values = ((name, getattr(self, name)) for name in _LOG_REF_FIELDS)
-        return {name: value for name, value in values if value is not None}
+        return {name: value for name, value in zip(_LOG_REF_FIELDS, _values_of(self), strict=True) if value is not None}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> LogRef:
@@ -110,10 +112,23 @@ class LogRef:
         return cls(**known)
 
 
-def _refuse_wrong_types(words: Sequence[object]) -> None:
-    for name, value in zip(_WORDS, words, strict=True):
-        if value is not None and not isinstance(value, str):
-            raise TypeError(f"{value!a:.80} cannot be the {name} of a LogRef: it takes a string")
+def _refuse_unfit(words: Sequence[object]) -> None:
+    """Raise TypeError or ValueError for the first word that cannot be; there may be none.
+
+    Of the words in which people name things only those are refused that would break lines, or that no URL can hold.
+    """
+    for name, word in zip(_WORDS, words, strict=True):
+        if word is not None and not isinstance(word, str):
+            raise TypeError(f"{word!a:.80} cannot be the {name} of a LogRef: it takes a string")
+        if name in {"backend", "id"} and not (word and word.isprintable()):
+            raise ValueError(f"{word!a:.80} cannot be the {name} of a LogRef: give visible characters")
+        if word is not None and not is_word(word):
+            raise ValueError(f"{word!a:.80} cannot be the {name} of a LogRef: it has control characters")
+
+
+def is_word(text: str) -> bool:
+    """Whether the text can be one of a LogRef's words: on one line, without control characters and lone surrogates."""
+    return text.isprintable() or _UNFIT.search(text) is None
 
 
 def _refuse_no_time(value: object) -> None:
@@ -123,10 +138,20 @@ def _refuse_no_time(value: object) -> None:
         raise ValueError(f"{value!a:.80} cannot be the captured_at of a LogRef: it is no time")
 
 
+def answered_as(ref: LogRef, response_id: str) -> LogRef:
+    """Return the same LogRef with a response id; all else was checked when it was made."""
+    answered = object.__new__(LogRef)
+    for name in _LOG_REF_FIELDS:
+        object.__setattr__(answered, name, getattr(ref, name))
+    object.__setattr__(answered, "response_id", response_id)
+    return answered
+
+
 _LOG_REF_FIELDS: Final = tuple(spec.name for spec in dataclasses.fields(LogRef))
 _WORDS: Final = tuple(name for name in _LOG_REF_FIELDS if name != "captured_at")
-_WORD_TYPES: Final = frozenset({str, type(None)})
+_UNFIT: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _words_of: Final = operator.attrgetter(*_WORDS)
+_values_of: Final = operator.attrgetter(*_LOG_REF_FIELDS)
 
 
 class Feedback(NamedTuple):
@@ -161,20 +186,71 @@ class Feedback(NamedTuple):
             source=self.source if later.source is None else later.source,
         )
 
+    def said(self) -> set[str]:
+        """Return the names of the fields that say something about the answer; each score and metadata entry is one.
+
+        In the words of `record_feedback`: thumbs, score, comment, expected, tags, `scores.NAME`, `metadata.NAME`.
+        """
+        fields = {
+            "thumbs": self.thumbs is not UNSET,
+            "score": self.score is not UNSET,
+            "comment": self.comments != (),
+            "expected": self.expected is not UNSET,
+            "tags": self.tags is not None,
+        }
+        names = {name for name, given in fields.items() if given}
+        names.update(f"scores.{name}" for name in self.scores)
+        names.update(f"metadata.{name}" for name in self.metadata)
+        return names
+
     def to_dict(self) -> dict[str, Json]:
         """Return what is said, ready for JSON."""
-        said = {name: value for name, value in zip(self._fields, self, strict=True) if value != _SILENCE[name]}
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in said.items()}
+        return {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value, silence in zip(self._fields, self, _SILENCE, strict=True)
+            if value != silence
+        }
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Json]) -> Feedback:
-        """Return the Feedback that `to_dict` was called on; names that this version does not know are passed over."""
+        """Return the Feedback that `to_dict` was called on; names that this version does not know are passed over.
+
+        Raises ValueError for what `to_dict` does not write.
+        """
+        if not isinstance(values, Mapping):
+            raise ValueError(f"{values!a:.80} cannot be a Feedback")
         known: dict[str, Any] = {name: values[name] for name in cls._fields if name in values}
+        for name, value in known.items():
+            if not _FEEDBACK_TAKES[name](value):
+                raise ValueError(f"{value!a:.80} cannot be the {name} of a Feedback")
         known |= {name: tuple(known[name]) for name in ("comments", "tags") if known.get(name) is not None}
         return cls(**known)
 
 
-_SILENCE: Final = Feedback()._asdict()
+def _is_score(value: object) -> bool:
+    return value is None or (isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= 1)
+
+
+def _is_text(value: object) -> bool:
+    return value is None or isinstance(value, str)
+
+
+def _is_texts(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(each, str) for each in value)
+
+
+_SILENCE: Final = tuple(Feedback())
+_FEEDBACK_TAKES: Final[Mapping[str, Callable[[Any], bool]]] = {
+    "thumbs": lambda value: value is None or (type(value) is int and value in {1, -1}),
+    "score": _is_score,
+    "scores": lambda value: isinstance(value, Mapping) and all(map(_is_score, value.values())),
+    "comments": _is_texts,
+    "expected": lambda _: True,
+    "tags": lambda value: value is None or _is_texts(value),
+    "metadata": lambda value: isinstance(value, Mapping),
+    "user_id": _is_text,
+    "source": _is_text,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -235,7 +311,8 @@ class Item(NamedTuple):
     """One piece of feedback on its way to one log entry, as the outbox keeps it.
 
     `created_at` is in seconds since 1970; `attempts` counts the deliveries that failed, `reason` is that of the last.
-    A tuple, as Feedback is.
+    With a `row`, it is the log entry itself that is written, or a part of it, in its service's words, and the feedback
+    says nothing. A tuple, as Feedback is.
     """
 
     id: str
@@ -244,6 +321,7 @@ class Item(NamedTuple):
     created_at: float
     attempts: int = 0
     reason: str | None = None
+    row: Mapping[str, Json] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -46,7 +46,7 @@ BAGGAGE: Final = "thumbprint.scope_id"
 MAX_CARRIED: Final = 3072  # characters, encoded: propagators drop an entry of more than 4,096 (W3C Baggage)
 
 _BETWEEN: Final = "\n"  # no id that is carried has one
-_KEY: Final = otel.create_key("thumbprint-scope")
+_KEY: Final = "thumbprint-scope"  # create_key would add chance to it, which a Cloudflare Worker may not use on import
 _NO_SPAN: Final = (None, None)
 
 
@@ -89,14 +89,18 @@ class Scope:
         self._issue = issue
         self._given_id = id
         self._baggage = baggage  # asked at each entry: a decorated function may be older than the configuration
-        self._id = id if id is not None else os.urandom(FRESH_ID_BYTES).hex()
+        if id is not None:
+            self._id = id
         self._calls: deque[Call] = deque(maxlen=MAX_CALLS)
         self._entries: list[_Entry] = []  # those that are open
 
     @property
     def id(self) -> str:
         """The id that was given, or a fresh unguessable one."""
-        return self._id
+        found: str | None = self.__dict__.get("_id")
+        if found is None:  # made when it is asked for, as by whoever enters: a scope may decorate on import (see _KEY)
+            found = self.__dict__.setdefault("_id", os.urandom(FRESH_ID_BYTES).hex())
+        return found
 
     @property
     def refs(self) -> tuple[LogRef, ...]:
@@ -190,7 +194,7 @@ class Scope:
         return type(self)(self._given_id, issue=self._issue, baggage=self._baggage)
 
     def __repr__(self) -> str:
-        return f"<Scope {self._id!r}: {counted(len(self._calls), 'call')}>"
+        return f"<Scope {self.id!r}: {counted(len(self._calls), 'call')}>"
 
 
 def check_id(id: str | None) -> None:  # noqa: A002 - the contract's name
@@ -266,16 +270,23 @@ def current_span() -> tuple[str, str] | tuple[None, None]:
     return f"{span.trace_id:032x}", f"{span.span_id:016x}"
 
 
-def run_untraced(function: Callable[[], None]) -> None:
-    """Run the function outside any span and scope, and have instrumentations leave its HTTP requests alone."""
+@contextlib.contextmanager
+def untraced() -> Iterator[None]:
+    """Be outside any span and scope, and have instrumentations leave HTTP requests alone."""
     context = otel.Context()
     for name in ("_SUPPRESS_INSTRUMENTATION_KEY", "_SUPPRESS_HTTP_INSTRUMENTATION_KEY"):
         context = otel.set_value(getattr(otel, name, name), True, context)  # noqa: FBT003 - what the key takes
     token = otel.attach(context)
     try:
-        function()
+        yield
     finally:
         otel.detach(token)
+
+
+def run_untraced(function: Callable[[], None]) -> None:
+    """Run the function so."""
+    with untraced():
+        function()
 
 
 def _open_entry(context: otel.Context) -> _Entry | None:

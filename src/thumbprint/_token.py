@@ -131,6 +131,9 @@ class Keys:
             hmac.digest(secret.encode("utf-8", "surrogatepass"), _PURPOSE, "sha256") for secret in secrets
         )
 
+    def __len__(self) -> int:
+        return len(self._keys)
+
     def signature(self, text: str) -> str:
         """Return the first key's signature of an ASCII text."""
         return _signature(self._keys[0], text)
@@ -140,7 +143,7 @@ class Keys:
         return any(hmac.compare_digest(_signature(key, text), signature) for key in self._keys)
 
     def __repr__(self) -> str:
-        return f"<Keys: {len(self._keys)}>"
+        return f"<Keys: {len(self)}>"
 
 
 def terms(allow: Iterable[str], expires_in: float, now: float) -> tuple[tuple[str, ...], int]:
@@ -182,6 +185,11 @@ def _allowed(allow: Iterable[str]) -> tuple[str, ...]:
 def is_token(text: str) -> bool:
     """Whether the text begins as tokens of any version do, and so is meant to be one."""
     return _LOOK.match(text) is not None
+
+
+def holds_token(text: str) -> bool:
+    """Whether a whole token stands somewhere in the text."""
+    return _FORM.search(text) is not None
 
 
 def issue(grant: Grant, keys: Keys, homes: Homes) -> str:

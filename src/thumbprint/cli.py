@@ -15,7 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
 
-from .commands import demo, doctor, emulator, outbox, send, verify, worker
+from .commands import demo, doctor, emulator, find, outbox, send, verify, worker
 from .commands.exit_status import FAILED, WRONG
 from .errors import ThumbprintError
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import io
     from collections.abc import Callable, Sequence
 
-COMMANDS: Final = (demo, emulator, send, outbox, worker, doctor, verify)
+COMMANDS: Final = (demo, emulator, find, send, outbox, worker, doctor, verify)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -11,14 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from thumbprint import LogRef, errors
+from thumbprint import ConfigurationError, LogRef, errors
 from thumbprint._feedback import feedback_from
 from thumbprint._model import Feedback
-from thumbprint.backends import Answer, Cloudflare, Exchange, Verdict
-from thumbprint.backends.cloudflare import BLOCKED_FOR
+from thumbprint.backends import Answer, Cloudflare, Exchange, Verdict, Wanted
+from thumbprint.backends.cloudflare import BINDING_URL, BLOCKED_FOR, log_at
 from thumbprint.delivery import HttpxTransport
 from thumbprint.delivery._courier import carry_out
 from thumbprint.delivery._pace import Pacer
+from thumbprint.delivery._steps import sent
 from thumbprint.stores import MemoryStore
 
 LOG_ID = "01JADMCQQQBWH3NXZ5GCRN98DP"
@@ -259,6 +260,21 @@ def test_a_gateway_header_that_names_no_gateway_is_a_value_error():
         home(Cloudflare(), f"{REST}/accounts/{ACCOUNT}/ai/v1/x", request_headers={"cf-aig-gateway-id": "No Gateway"})
 
 
+def test_the_binding_of_a_worker_reaches_the_gateways_of_its_own_account():
+    told = {"request_headers": {"cf-aig-gateway-id": "my-gw"}}
+    assert home(Cloudflare(), BINDING_URL, **told) == (None, "my-gw")
+    assert home(CONFIGURED, BINDING_URL, **told) == ("own-account", "my-gw")
+    assert home(CONFIGURED, BINDING_URL) == ("own-account", "own-gateway")
+
+
+def test_a_request_tells_which_log_it_is_for():
+    requests, _ = walk(CONFIGURED, feedback_from(thumbs="up", comment="c"), log_with(None), answer())
+    assert {log_at(request.url) for request in requests} == {("my-gw", LOG_ID)}
+    odd = LogRef(backend="cloudflare", id="a/../b?c", gateway_id="my-gw")
+    [request], _ = walk(CONFIGURED, feedback_from(thumbs="up"), answer(), ref=odd)
+    assert log_at(request.url) == ("my-gw", "a%2F..%2Fb%3Fc")
+
+
 def test_requests_are_left_alone_for_the_gateway_sends_its_id_unasked():
     assert CONFIGURED.request_headers(f"{GATEWAY_HOST}/{ACCOUNT}/my-gw/openai", httpx.Headers()) == {}
 
@@ -472,7 +488,7 @@ def test_what_the_ref_does_not_know_is_filled_in_from_the_configuration():
     assert "/accounts/own-account/ai-gateway/gateways/own-gateway/logs/" in request.url
 
 
-@given(st.text(min_size=1), st.text(min_size=1), st.text(min_size=1).filter(str.isprintable))
+@given(*[st.text(min_size=1).filter(str.isprintable)] * 3)
 def test_path_segments_are_percent_encoded(account, gateway, log_id):
     ref = LogRef(backend="cloudflare", id=log_id, account_id=account, gateway_id=gateway)
     [request], _ = walk(CONFIGURED, feedback_from(thumbs="up"), answer(), ref=ref)
@@ -563,7 +579,7 @@ def transport():
 
 def backend_of(emulator, **settings):
     variables = emulator.environ()
-    own = {name: variables[variable] for name, variable in Cloudflare.environment.items()}
+    own = {name: variables[each] for name, each in Cloudflare.environment.items() if each in variables}
     return Cloudflare(**{**own, **settings})
 
 
@@ -590,7 +606,7 @@ def test_feedback_lands_on_the_log_of_the_call_beside_the_metadata_it_had(emulat
     ref = called(emulator, backend, cf_aig_metadata='{"tenant": "t-1"}')
 
     said = feedback_from(thumbs="up", score=0.57, comment="é", scores={"tone": 0.5}, tags=["a", "b"])
-    assert carry_out(backend.deliver([(ref, said)]), transport, UNPACED) == Verdict(kind="delivered")
+    assert sent(carry_out(backend.deliver([(ref, said)]), UNPACED), transport) == Verdict(kind="delivered")
 
     [log] = emulator.cloudflare_logs()
     assert (log["id"], log["feedback"], log["score"]) == (ref.id, 1, 57)
@@ -603,7 +619,7 @@ def test_comments_that_come_one_after_the_other_are_all_kept_below_that_of_the_c
 
     for comment in ("first", "second", "second", "third"):  # two people may say the same
         plan = backend.deliver([(ref, feedback_from(comment=comment))])
-        assert carry_out(plan, transport, UNPACED).kind == "delivered"
+        assert sent(carry_out(plan, UNPACED), transport).kind == "delivered"
 
     [log] = emulator.cloudflare_logs()
     assert log["metadata"] == {"comment": "of the call\nfirst\nsecond\nsecond\nthird"}
@@ -614,7 +630,7 @@ def test_a_vote_and_a_score_can_be_taken_back(emulator, transport):
     ref = called(emulator, backend)
 
     for said in (feedback_from(thumbs="down", score=0.3), feedback_from(thumbs=None, score=None)):
-        assert carry_out(backend.deliver([(ref, said)]), transport, UNPACED).kind == "delivered"
+        assert sent(carry_out(backend.deliver([(ref, said)]), UNPACED), transport).kind == "delivered"
 
     [log] = emulator.cloudflare_logs()
     assert (log["feedback"], log["score"]) == (0, None)
@@ -628,7 +644,10 @@ def test_a_call_by_way_of_the_rest_route_lands_on_the_default_gateway_or_the_one
     ]
 
     for ref in refs:
-        assert carry_out(backend.deliver([(ref, feedback_from(thumbs="up"))]), transport, UNPACED).kind == "delivered"
+        assert (
+            sent(carry_out(backend.deliver([(ref, feedback_from(thumbs="up"))]), UNPACED), transport).kind
+            == "delivered"
+        )
 
     logs = emulator.cloudflare_logs()
     assert [ref.gateway_id for ref in refs] == [log["gateway_id"] for log in logs] == ["default", "emulator"]
@@ -640,9 +659,9 @@ def test_an_unknown_log_is_early_and_a_wrong_token_unauthorized(emulator, transp
     unknown = LogRef(backend="cloudflare", id="nowhere/at all")
     said = feedback_from(thumbs="up")
 
-    assert carry_out(backend.deliver([(unknown, said)]), transport, UNPACED).kind == "early"
+    assert sent(carry_out(backend.deliver([(unknown, said)]), UNPACED), transport).kind == "early"
     wrong = backend_of(emulator, api_token="wrong-token")
-    assert carry_out(wrong.deliver([(unknown, said)]), transport, UNPACED).kind == "unauthorized"
+    assert sent(carry_out(wrong.deliver([(unknown, said)]), UNPACED), transport).kind == "unauthorized"
     assert [request.path.rpartition("/")[2] for request in emulator.requests()] == ["nowhere%2Fat%20all"] * 2
 
 
@@ -805,3 +824,159 @@ def test_a_refusal_is_a_problem_with_the_words_of_the_service_and_what_to_do(ans
     assert finding.status == "problem"
     assert advice in finding.advice
     assert "cannot be read: " in finding.found
+
+
+# tags, by which the log entries of a scope are found
+
+
+GATEWAY_URL = "https://gateway.ai.cloudflare.com/v1/account/gateway/openai/chat/completions"
+TAGGING = Cloudflare(tag_requests=True, gateway_url="https://llm.example/a, https://llm2.example")
+
+
+def tags(scope_ids, url=GATEWAY_URL, metadata=None, backend=TAGGING):
+    headers = {} if metadata is None else {"cf-aig-metadata": metadata}
+    told = backend.tag_headers(url, headers, scope_ids)
+    assert set(told) <= {"cf-aig-metadata"}
+    return json.loads(told["cf-aig-metadata"]) if told else None
+
+
+def test_scopes_are_tagged_behind_the_callers_own_entries_the_innermost_first():
+    assert tags(["in"]) == {"thumbprint.scope_id": "in"}
+    tagged = tags(["in", "out"], metadata='{"a": 1, "b": true}')
+    assert list(tagged.items()) == [
+        ("a", 1),
+        ("b", True),
+        ("thumbprint.scope_id", "in"),
+        ("thumbprint.scope_id.2", "out"),
+    ]
+
+
+@pytest.mark.parametrize(("own", "expected"), [(0, 5), (3, 2), (4, 1), (5, 0), (7, 0)])
+def test_no_entry_of_the_callers_is_pushed_out_of_the_five_that_are_kept(own, expected):
+    metadata = {f"name{number}": number for number in range(own)}
+    tagged = tags([f"scope{number}" for number in range(6)], metadata=json.dumps(metadata)) or metadata
+    assert {name: value for name, value in tagged.items() if name in metadata} == metadata
+    assert len(tagged) - own == expected
+
+
+@pytest.mark.parametrize("own", ['{"n": 1e999}', ' { "n" : 0.12345678901234567890 } ', '{"a":{"b":1}}'])
+def test_what_the_caller_wrote_stays_as_it_is_written(own):
+    [header] = TAGGING.tag_headers(GATEWAY_URL, {"cf-aig-metadata": own}, ["in"]).values()
+    assert header == own.rstrip()[:-1].rstrip() + ', "thumbprint.scope_id": "in"}'
+
+
+@pytest.mark.parametrize("own", ["{}", " { } "])
+def test_an_empty_object_of_the_callers_gets_no_comma(own):
+    assert tags(["in"], metadata=own) == {"thumbprint.scope_id": "in"}
+
+
+@pytest.mark.parametrize(("word", "on"), [("1", True), ("on", True), (True, True), ("off", False), (None, False)])
+def test_tagging_may_be_switched_on_by_the_environment(word, on):
+    backend = Cloudflare(tag_requests=word, api_token="t", account_id="a", gateway_id="g")
+    assert backend.finds_scopes == on
+    assert (tags(["in"], backend=backend) is not None) == on
+
+
+@pytest.mark.parametrize("metadata", ["[]", "no JSON", "3", '{"a":', "\x00"])
+def test_a_header_of_the_callers_that_is_no_json_object_is_left_as_it_is(metadata):
+    assert tags(["in"], metadata=metadata) is None
+
+
+def test_an_entry_of_the_callers_that_bears_the_name_wins():
+    assert tags(["in"], metadata='{"thumbprint.scope_id": "mine"}') is None
+    assert tags(["in", "out"], metadata='{"thumbprint.scope_id": "mine"}') == {
+        "thumbprint.scope_id": "mine",
+        "thumbprint.scope_id.2": "out",
+    }
+
+
+@pytest.mark.parametrize(
+    ("url", "known"),
+    [
+        (GATEWAY_URL, True),
+        ("https://api.cloudflare.com/client/v4/accounts/a/ai/v1/chat/completions", True),
+        ("https://api.cloudflare.com/client/v4/accounts/a/ai/run/@cf/x", True),
+        ("https://api.cloudflare.com/client/v4/accounts/a/workers", False),
+        ("https://llm.example/a/chat/completions", True),
+        ("https://llm.example/ab/chat/completions", False),
+        ("https://llm2.example/chat/completions", True),
+        ("https://gateway.ai.cloudflare.com.example/v1/a/b/openai", False),
+        ("https://api.openai.com/v1/chat/completions", False),
+    ],
+)
+def test_only_known_gateways_are_told_the_scopes(url, known):
+    assert (tags(["in"], url=url) is not None) == known
+
+
+def test_nothing_is_tagged_unless_it_is_asked_for_or_where_there_is_no_scope_or_no_room_in_a_header():
+    assert tags(["in"], backend=Cloudflare()) is None
+    assert tags([]) is None
+    assert tags(["x" * 5000]) is None
+
+
+def test_a_tag_is_ascii_whatever_the_scopes_id():
+    [header] = TAGGING.tag_headers(GATEWAY_URL, {}, ["Zürich 👍"]).values()
+    assert header.isascii()
+    assert json.loads(header) == {"thumbprint.scope_id": "Zürich 👍"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"tag_requests": "maybe"}, "CLOUDFLARE_TAG_REQUESTS .* is 'maybe': say 1, true, yes, on, or 0"),
+        ({"tag_requests": 2}, "is 2: say 1"),
+        ({"ingestion_lag": -1}, "ingestion_lag=-1"),
+        ({"ingestion_lag": 51.0}, "from 0 to 50"),
+        ({"ingestion_lag": True}, "ingestion_lag=True"),
+        ({"ingestion_lag": "5"}, "ingestion_lag='5'"),
+        ({"ingestion_lag": float("nan")}, "ingestion_lag=nan"),
+        ({"gateway_url": "ftp://llm.example"}, "CLOUDFLARE_GATEWAY_URL"),
+    ],
+)
+def test_settings_of_tags_that_cannot_be_used_are_refused(settings, message):
+    with pytest.raises(ConfigurationError, match=message):
+        Cloudflare(**settings)
+
+
+def test_logs_that_say_less_than_they_should_are_found_all_the_same():
+    backend = Cloudflare(api_token="t", account_id="a", gateway_id="g")
+    plan = backend.find(Wanted())
+    next(plan)
+    logs = [
+        {"id": "1", "created_at": "no date", "metadata": "no JSON", "model": 3},
+        {"id": "2"},
+        {"id": ""},
+        {"id": "line\nbreak"},
+        {"no": "id"},
+        {"id": "3", "created_at": "2026-11-24T10:00:00Z", "path": "embeddings", "success": False, "metadata": None},
+    ]
+    with pytest.raises(StopIteration) as done:
+        plan.send(Answer(status=200, content=json.dumps({"success": True, "result": logs}).encode()))
+    found = {entry.ref.id: entry for entry in done.value.value}
+    assert list(found) == ["2", "1", "3"]
+    assert (found["1"].ref.captured_at, found["1"].metadata, found["1"].model) == (0.0, {}, None)
+    assert (found["2"].success, found["2"].ref.operation) == (True, None)
+    assert (found["3"].success, found["3"].ref.operation, found["3"].ref.captured_at) == (
+        False,
+        "embeddings",
+        1795514400.0,
+    )
+
+
+def test_a_search_that_finds_little_does_not_read_all_the_logs_there_are():
+    plan = Cloudflare(api_token="t", account_id="a", gateway_id="g").find(Wanted(scope_id="s"))
+    page = json.dumps({"success": True, "result": [{"id": str(number)} for number in range(50)]}).encode()
+    urls = {next(plan).url} | {plan.send(Answer(status=200, content=page)).url for _ in range(19)}
+    with pytest.raises(StopIteration) as done:
+        plan.send(Answer(status=200, content=page))
+    assert done.value.value == []
+    assert len(urls) == 20
+
+
+def test_of_logs_that_are_written_in_the_same_second_the_order_of_the_list_counts():
+    plan = Cloudflare(api_token="t", account_id="a", gateway_id="g").find(Wanted())
+    next(plan)
+    logs = [{"id": name, "created_at": "2026-11-24T10:00:00Z"} for name in ("latest", "earlier", "earliest")]
+    with pytest.raises(StopIteration) as done:
+        plan.send(Answer(status=200, content=json.dumps({"success": True, "result": logs}).encode()))
+    assert [entry.ref.id for entry in done.value.value] == ["earliest", "earlier", "latest"]

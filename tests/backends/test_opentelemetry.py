@@ -93,7 +93,7 @@ def test_without_a_span_the_response_id_alone_tells_what_is_evaluated_and_withou
     ("trace_id", "span_id"),
     [
         ("0" * 32, SPAN), (TRACE, "0" * 16), (TRACE[1:], SPAN), (TRACE, f"{SPAN}0"), (f"-{TRACE[1:]}", SPAN),
-        (TRACE, None), (None, SPAN), (f"{TRACE}\n", SPAN),
+        (TRACE, None), (None, SPAN), (f"{TRACE} ", SPAN),
     ],
 )  # fmt: skip
 def test_what_is_no_trace_and_span_is_no_parent(trace_id, span_id):

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from thumbprint import ConfigurationError, LogRef, errors
-from thumbprint._feedback import feedback_from, said
+from thumbprint._feedback import feedback_from
 from thumbprint.backends import Answer, Braintrust, Cloudflare, Exchange, HttpRequest, Verdict, judge
 from thumbprint.backends._protocol import checked_id, url_lies_under
 
@@ -84,6 +84,11 @@ def exchange(url="https://h", request_headers=None, response_headers=None):
     )
 
 
+def test_no_repr_of_an_exchange_shows_what_the_application_opens_its_gateway_with():
+    url, headers = f"https://h/v1?key={SECRET}", {"cf-aig-authorization": f"Bearer {SECRET}"}
+    assert SECRET not in repr(exchange(url, headers, {"x-echo": SECRET}))
+
+
 def test_its_name_is_a_word_and_its_id_headers_are_in_lower_case(backend):
     assert backend.name.isidentifier()
     assert backend.id_headers
@@ -91,8 +96,9 @@ def test_its_name_is_a_word_and_its_id_headers_are_in_lower_case(backend):
     assert backend.batch_size >= 1
 
 
-def test_its_environment_names_a_variable_for_each_setting_but_the_pace_and_nothing_else(backend):
-    settings = {spec.name for spec in dataclasses.fields(backend) if spec.init} - {"pace"}
+def test_its_environment_names_a_variable_for_each_setting_but_numbers_and_functions_and_nothing_else(backend):
+    others = {"pace", "ingestion_lag", "redact"}
+    settings = {spec.name for spec in dataclasses.fields(backend) if spec.init} - others
 
     assert isinstance(backend.environment, Mapping)
     assert set(backend.environment) == settings
@@ -203,7 +209,7 @@ def test_whatever_the_service_answers_the_plan_ends_in_a_verdict_that_shows_no_k
 def test_what_is_unsupported_is_told_by_the_names_that_were_said(name, feedback):
     kind, settings = MADE[name]
 
-    assert set(kind(**settings).unsupported(feedback)) <= said(feedback)
+    assert set(kind(**settings).unsupported(feedback)) <= feedback.said()
 
 
 # --- shared judgements
@@ -219,7 +225,12 @@ def test_the_status_decides_and_the_words_of_the_service_are_told_in_short(statu
         assert verdict.kind in KINDS - {"delivered", "early"}
         assert verdict.reason.startswith(f"HTTP {status}")
         assert len(verdict.reason) <= 310
-        assert "\n" not in verdict.reason
+        assert verdict.reason.isprintable()
+
+
+def test_words_of_a_service_that_a_terminal_would_obey_are_told_as_they_are_written():
+    verdict = judge(Answer(status=400, content="go \x1b[2J\x00\x9b\u202eon\u2028with\n😀".encode()))
+    assert verdict.reason == "HTTP 400: go \\x1b[2J\\x00\\x9b\\u202eon with 😀"
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"[" * 100_000])
@@ -270,10 +281,14 @@ def test_a_key_that_no_header_takes_is_refused_without_being_shown(kind, setting
     assert secret not in str(caught.value)
 
 
-@pytest.mark.parametrize(("kind", "setting"), [(Cloudflare, "account_id"), (Cloudflare, "gateway_id")])
-def test_a_setting_of_bytes_that_no_url_takes_is_refused(kind, setting):
-    with pytest.raises(ConfigurationError, match=f"{kind.environment[setting]}.* has bytes that are no UTF-8"):
-        kind(**{setting: "a\udcff"})
+@pytest.mark.parametrize(
+    ("kind", "setting"),
+    [(Cloudflare, "account_id"), (Cloudflare, "gateway_id"), (Cloudflare, "base_url"), (Braintrust, "parent")],
+)
+@pytest.mark.parametrize("value", ["a\udcff", "a\nb", "\x00", "a\x9b31m"])
+def test_a_setting_with_characters_that_no_log_entry_s_home_has_is_refused(kind, setting, value):
+    with pytest.raises(ConfigurationError, match=f"{kind.environment[setting]}.* has control characters"):
+        kind(**{setting: value})
 
 
 @pytest.mark.parametrize(("kind", "setting"), [(Cloudflare, "account_id"), (Braintrust, "parent")])

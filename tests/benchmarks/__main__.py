@@ -10,7 +10,8 @@ loopback interface. In each round all contestants of a benchmark play in turn, s
 hits all of them; a first round warms up and does not count. Per contestant the median over the rounds is shown. A
 ratio is the median of the rounds' own ratios, for what is measured in one round was measured within the same seconds.
 Of several peers the best one counts. Ratios are what can be compared between machines; the figures themselves are for
-orientation. What is recorded is in `recording.py`, `delivering.py`, `remembering.py`, `serving.py` and `signing.py`.
+orientation. What is measured is in `capturing.py`, `recording.py`, `delivering.py`, `remembering.py`, `serving.py` and
+`signing.py`.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ import sys
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
+import capturing
 import delivering
 import recording
 import remembering
@@ -34,15 +37,18 @@ import signing
 from rounds import interleaved, median
 from sink import Sink
 
-PACKAGES = ("thumbprint", "httpx", "braintrust", "langfuse", "langsmith", "cloudflare", "itsdangerous")
-UNITS = {"p50": "µs", "p99": "µs", "rate": "/s", "MiB": "MiB"}
+PACKAGES = (
+    *("thumbprint", "httpx", "openai", "wrapt", "braintrust", "langfuse", "langsmith", "cloudflare", "itsdangerous"),
+    *("opentelemetry-instrumentation-openai-v2", "openinference-instrumentation-openai"),
+)
+UNITS = {"p50": "µs", "p99": "µs", "rate": "/s", "MiB": "MiB", "added": "µs", "times": "×"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
     """A limit for one contestant's measure: for the figure, or where `against` is given for its ratio to the best."""
 
-    of: type
+    of: Any
     measure: str
     against: tuple[type, ...] = ()
     most: float | None = None
@@ -62,9 +68,25 @@ class Benchmark:
     rounds: int = 7
 
 
+def captures(name, what, **calls):
+    """Return the benchmark of what capturing such calls adds to them, beside a hook that was written by hand."""
+    contestants = capturing.contestants(**calls)
+    return Benchmark(
+        name=name,
+        what=f"what capturing adds to {what} of OpenAI's SDK, and how many times what a hook by hand adds",
+        contestants=contestants,
+        count=400,
+        targets=tuple(Target(of=ours, measure="times", most=1.5) for ours in contestants[:2]),
+    )
+
+
 PEERS = (recording.BraintrustSdk, recording.LangfuseSdk, recording.LangsmithSdk)
 
 BENCHMARKS = (
+    captures("capture", "a call"),
+    captures("capture-async", "an awaited call", asynchronous=True),
+    captures("capture-stream", "a streamed call", streamed=True),
+    captures("capture-async-stream", "an awaited, streamed call", asynchronous=True, streamed=True),
     Benchmark(
         name="record",
         what="record_feedback in the caller's thread, memory store, bursts of 2,000",

@@ -36,10 +36,10 @@ class Contestant:
 
     def answer(self):
         if not self.pipe.poll(LONGEST):
-            raise TimeoutError(f"{self.kind.__name__} has played for {LONGEST:g} s")
+            raise TimeoutError(f"{self.kind.label} has played for {LONGEST:g} s")
         answer = self.pipe.recv()
         if isinstance(answer, Failure):
-            raise RuntimeError(f"{self.kind.__name__} failed:\n{answer.why}")
+            raise RuntimeError(f"{self.kind.label} failed:\n{answer.why}")
         return answer
 
     def end(self):

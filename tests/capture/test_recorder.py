@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import types
 
@@ -12,8 +13,7 @@ import sdk
 
 import thumbprint
 from thumbprint import Braintrust, Cloudflare
-from thumbprint.backends._slug import decode_slug
-from thumbprint.capture import _sdk
+from thumbprint.backends._slug import decode_slug, project_slug
 
 ACCOUNT = "0123456789abcdef0123456789abcdef"
 PROJECT = "11111111-2222-4333-8444-555555555555"
@@ -31,13 +31,15 @@ ANSWER = {
 class Host:
     """A host that answers with these headers, and keeps the requests it got."""
 
-    def __init__(self, headers):
+    def __init__(self, headers, *, answer=ANSWER):
         self.headers = headers
+        self.answer = answer
         self.requests = []
 
     def __call__(self, request):
         self.requests.append(request)
-        return httpx.Response(200, json=ANSWER, headers=self.headers)
+        headers = {"content-type": "application/json", **self.headers}
+        return httpx.Response(200, content=json.dumps(self.answer), headers=headers)
 
     def ask(self, base_url, **kwargs):
         """Make a captured call to it; return the scope around that call."""
@@ -95,6 +97,24 @@ def test_a_broken_url_slug_or_id_is_no_capture_and_one_log_line(base_url, header
 def test_a_broken_id_of_one_service_does_not_cost_the_other_services_capture():
     scope = Host(LOG_ID | {"x-bt-span-id": "two words"}).ask("https://llm.example.com/openai")
     assert [ref.backend for ref in scope.refs] == ["cloudflare"]
+
+
+@pytest.mark.parametrize("response_id", ["a\nb", "\x00", "a\x9b31m", "a\ud800", "\u2028"])
+def test_a_response_id_that_can_be_none_is_left_out_and_the_call_is_captured_without(response_id, caplog):
+    ref = Host(LOG_ID, answer=ANSWER | {"id": response_id}).ask("https://llm.example.com/openai").last
+    assert (ref.id, ref.response_id) == (LOG_ID["cf-aig-log-id"], None)
+    with pytest.raises(thumbprint.UnknownTargetError):
+        thumbprint.record_feedback(response_id, thumbs="up")
+    assert warnings(caplog) == []
+
+
+def test_a_home_that_can_be_none_is_no_capture_and_one_short_log_line(caplog):
+    slug = project_slug("line\nbreak and much more " * 100)
+    host = Host({**ROW_ID, "x-bt-span-export": slug})
+    assert host.ask("https://gateway.braintrust.dev").refs == ()
+    [warning] = warnings(caplog)
+    assert "cannot be the project_name of a LogRef" in warning.getMessage()
+    assert len(warning.getMessage()) < 250
 
 
 def test_a_query_that_holds_a_key_is_in_no_log_line(caplog):
@@ -175,10 +195,10 @@ def test_a_playgrounds_row_is_passed_over():
 
 
 class Faulty(Cloudflare):
-    """A backend whose every answer fails."""
+    """A backend whose answers fail."""
 
-    def recognise(self, exchange):
-        raise RuntimeError("recognise")
+    def repeats(self, exchange):
+        raise RuntimeError("repeats")
 
     def request_headers(self, url, headers):
         raise RuntimeError("request_headers")
@@ -198,10 +218,23 @@ def test_a_faulty_backend_costs_captures_and_two_log_lines_and_no_call(caplog):
     assert [record.getMessage().partition(" could")[0] for record in warnings(caplog)] == ["a request", "a response"]
 
 
-def test_a_faulty_store_costs_references_and_a_log_line_of_each_kind_and_no_call(caplog):
+def test_a_faulty_backend_costs_a_capture_where_there_is_no_http_client_either(caplog):
+    recorder = thumbprint.configure(backends=[Faulty()]).recorder()
+    told = {"url": "https://host", "request_headers": {}, "operation": "chat"}
+    assert recorder.seen(response_headers=LOG_ID, **told) is None
+    assert [record.getMessage().partition(" could")[0] for record in warnings(caplog)] == ["a response"]
+    recorder = thumbprint.configure(backends=[thumbprint.Cloudflare()]).recorder()
+    assert recorder.seen(response_headers={}, **told) is None
+    assert [ref.id for ref in recorder.seen(response_headers=LOG_ID, **told).refs] == [LOG_ID["cf-aig-log-id"]]
+
+
+def test_a_faulty_store_costs_references_and_a_log_line_and_no_call(caplog):
     thumbprint.configure(store=Forgetful())
-    assert Host(LOG_ID).ask("https://llm.example.com/openai").last is not None  # the scope knows
-    assert {record.getMessage().partition(" could")[0] for record in warnings(caplog)} == {"a call", "a chunk"}
+    scope = Host(LOG_ID).ask("https://llm.example.com/openai")
+    assert scope.last is not None  # the scope knows
+    with pytest.raises(thumbprint.UnknownTargetError):
+        thumbprint.record_feedback(scope.id, thumbs="up")
+    assert [record.getMessage().partition(" could")[0] for record in warnings(caplog)] == ["a call"]
 
 
 def test_an_answer_that_cannot_carry_anything_is_left_as_it_is(caplog):
@@ -219,11 +252,22 @@ def test_an_answer_that_cannot_carry_anything_is_left_as_it_is(caplog):
 
 
 def test_hooks_that_get_something_else_than_a_response_harm_nothing(caplog):
-    recorder = thumbprint._default._get().recorder()
+    recorder = thumbprint.configure(backends=[thumbprint.Braintrust(parent="project_name:chat")]).recorder()
     assert recorder.begin(None) is None
+    recorder.prepare(object())
     recorder.parsed(object(), object())
     recorder.failed(None, ValueError())
-    assert len(warnings(caplog)) == 1
+    assert [record.getMessage().partition(" could")[0] for record in warnings(caplog)] == ["a response", "a request"]
+
+
+def test_headers_may_be_any_mapping_by_lower_case_name():
+    url = httpx.URL("https://llm.example.com/v1/chat/completions")
+    request = types.SimpleNamespace(method="POST", url=url, headers={})
+    response = types.SimpleNamespace(headers=LOG_ID, request=request, status_code=200)
+    recorder = thumbprint._default._get().recorder()
+    with thumbprint.scope() as scope:
+        recorder.finish(recorder.begin(response), response, types.SimpleNamespace(id="chatcmpl-1"))
+    assert (scope.last.id, scope.last.response_id) == (LOG_ID["cf-aig-log-id"], "chatcmpl-1")
 
 
 class Explosive:
@@ -240,16 +284,19 @@ def test_results_that_misbehave_cost_one_log_line(caplog):
         200, headers=LOG_ID, request=httpx.Request("POST", "https://llm.example.com/v1/chat/completions")
     )
     call = recorder.begin(response)
-    recorder.finish(call, Explosive())
+    recorder.finish(call, response, Explosive())
     recorder.parsed(response, Explosive())
     recorder.failed(response, Explosive())
     assert {record.name for record in warnings(caplog)} == {"thumbprint"}
 
 
-def test_an_sdk_without_the_expected_methods_is_told_of_once(caplog):
-    module = types.SimpleNamespace(__name__="openai._base_client", BaseClient=type("BaseClient", (), {}))
-    switch = _sdk._Switch(lambda: None)
-    for _ in range(2):
-        _sdk._hook_module(module, switch)
+def test_a_fault_in_one_backend_leaves_what_the_others_know_of_the_call(caplog):
+    class Broken(Braintrust):
+        def recognise(self, exchange):
+            raise KeyError(exchange.operation)
+
+    thumbprint.configure(backends=[Broken(), Cloudflare()])
+    scope = Host({**LOG_ID, **ROW_ID}).ask(f"https://gateway.ai.cloudflare.com/v1/{ACCOUNT}/gateway/openai")
+    assert [ref.backend for ref in scope.refs] == ["cloudflare"]
     [record] = warnings(caplog)
-    assert "openai._base_client lacks the methods" in record.getMessage()
+    assert record.getMessage() == "a call was not captured for braintrust"

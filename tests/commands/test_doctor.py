@@ -4,14 +4,27 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, entry_points
 
 import pytest
+from opentelemetry.sdk.metrics import MeterProvider
 from redis_server import free_port
 
 from thumbprint import cli
+from thumbprint.commands import _opentelemetry
 from thumbprint.stores import SqliteStore
 
 SECRETS = ("emulator-cloudflare-token", "emulator-braintrust-key", "geheim-osprey")
+
+CONTENT = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
+
+
+@pytest.fixture(autouse=True)
+def process_of_its_own(monkeypatch):
+    """The command has one; in this one other tests have set up a meter provider."""
+    monkeypatch.setattr("opentelemetry.metrics._internal._METER_PROVIDER", None)
 
 
 @pytest.fixture
@@ -85,6 +98,8 @@ def test_one_service_is_enough(emulator, monkeypatch, store, doctor):
         ("THUMBPRINT_FALLBACK", "disk", "fallback", "say memory"),
         ("THUMBPRINT_EXPIRE_AFTER", "soon", "expiry", "THUMBPRINT_EXPIRE_AFTER (expire_after=…) is 'soon'"),
         ("THUMBPRINT_DISABLED", "perhaps", "capture", "THUMBPRINT_DISABLED"),
+        ("THUMBPRINT_SECRET", "geheim-osprey", "tokens", "only 13 bytes long"),
+        ("THUMBPRINT_BAGGAGE", "perhaps", "baggage", "THUMBPRINT_BAGGAGE"),
     ],
 )
 @pytest.mark.usefixtures("emulator", "store")
@@ -153,3 +168,148 @@ def test_a_file_that_is_missing_is_told_and_not_made(emulator, tmp_path, doctor)
 def test_a_redis_that_is_away_is_a_problem_without_its_password(emulator, doctor):
     status, findings = doctor("--store", f"redis://:geheim-osprey@127.0.0.1:{free_port()}/0")
     assert (status, problems(findings)) == (1, {"store"})
+
+
+# tokens
+
+
+@pytest.mark.parametrize(
+    ("secret", "found"),
+    [
+        ("geheim-osprey-" * 2, "THUMBPRINT_SECRET is set, and signs them"),
+        (
+            ",".join(["geheim-osprey-" * 2] * 3),
+            "THUMBPRINT_SECRET is set, and signs them, and those are taken that 2 older ones signed",
+        ),
+    ],
+)
+@pytest.mark.usefixtures("emulator", "store")
+def test_a_secret_that_can_be_used_is_told_and_not_shown(monkeypatch, doctor, secret, found):
+    monkeypatch.setenv("THUMBPRINT_SECRET", secret)
+    status, findings = doctor()
+    assert (status, findings["tokens"]["status"], findings["tokens"]["found"]) == (0, "ok", found)
+
+
+@pytest.mark.usefixtures("emulator", "store")
+def test_without_a_secret_it_is_said_how_to_make_one(doctor):
+    finding = doctor()[1]["tokens"]
+    assert (finding["status"], finding["found"]) == (
+        "ok", "THUMBPRINT_SECRET is not set: tokens are neither issued nor taken",
+    )  # fmt: skip
+    assert "secrets.token_urlsafe(32)" in finding["advice"]
+
+
+# OpenTelemetry
+
+
+@pytest.mark.usefixtures("emulator", "store")
+def test_what_the_application_sets_up_cannot_be_seen_from_a_process_of_another(doctor):
+    finding = doctor()[1]["opentelemetry"]
+    assert finding["found"].startswith("opentelemetry-sdk ")
+    assert finding["found"].endswith("cannot be seen from here")
+    assert "opentelemetry-instrument thumbprint doctor" in finding["advice"]
+
+
+@pytest.mark.usefixtures("emulator", "store")
+def test_without_the_sdk_no_feedback_becomes_an_event(doctor, monkeypatch):
+    def version(package):
+        raise PackageNotFoundError(package)
+
+    monkeypatch.setattr(_opentelemetry, "version", version)
+    findings = doctor()[1]
+    assert findings["opentelemetry"]["found"].startswith("opentelemetry-sdk is not installed")
+    assert {"opentelemetry comments", "opentelemetry start-up"} & findings.keys() == set()
+
+
+@pytest.mark.usefixtures("emulator", "store")
+def test_an_sdk_that_is_switched_off_is_a_warning(doctor, monkeypatch):
+    monkeypatch.setenv("OTEL_SDK_DISABLED", "True")
+    findings = doctor()[1]
+    assert findings["opentelemetry"]["status"] == "warning"
+    assert findings["opentelemetry"]["found"].startswith("OTEL_SDK_DISABLED is true")
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        ("", "ok", f"events have no comments: {CONTENT} is not set"),
+        ("no_content", "ok", f"events have no comments: {CONTENT} is no_content"),
+        ("True", "ok", f"events have comments: {CONTENT} is True"),
+        ("1", "warning", f"events have no comments: {CONTENT} is '1', which allows nothing"),
+    ],
+)
+@pytest.mark.usefixtures("emulator", "store")
+def test_whether_events_have_comments_is_told(doctor, monkeypatch, case):
+    value, status, found = case
+    monkeypatch.setenv(CONTENT, value)
+    finding = doctor()[1]["opentelemetry comments"]
+    assert (finding["status"], finding["found"]) == (status, found)
+
+
+@pytest.mark.usefixtures("emulator", "store")
+def test_providers_without_one_for_events_are_a_warning(doctor, monkeypatch):
+    provider = MeterProvider()
+    monkeypatch.setattr("opentelemetry.metrics._internal._METER_PROVIDER", provider)
+    finding = doctor()[1]["opentelemetry"]
+    provider.shutdown()
+    assert finding["status"] == "warning"
+    assert finding["found"] == "of providers there is meter, and no logger: feedback becomes no events"
+
+
+@pytest.mark.parametrize(
+    ("exporter", "status", "found"),
+    [
+        ("console", "ok", "feedback becomes events (providers: tracer, logger, meter)"),
+        ("none", "warning", "OTEL_LOGS_EXPORTER names none: feedback becomes events that go nowhere"),
+    ],
+)
+@pytest.mark.usefixtures("emulator", "store")
+def test_what_zero_code_start_up_sets_up_is_seen_by_a_doctor_that_is_started_so(exporter, status, found):
+    script = "from opentelemetry.instrumentation.auto_instrumentation import run; run()"
+    names = {"traces": "none", "metrics": "none", "logs": exporter}
+    options = [word for name, value in names.items() for word in (f"--{name}_exporter", value)]
+    command = [sys.executable, "-c", script, *options, sys.executable, "-m", "thumbprint", "doctor", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    findings = {finding["check"]: finding for finding in json.loads(done.stdout)["findings"]}
+    assert (findings["opentelemetry"]["status"], findings["opentelemetry"]["found"]) == (status, found)
+
+
+@pytest.mark.parametrize(
+    "case",
+    [("", "ok", "switches capture on"), ("redis, thumbprint", "warning", "does not"), ("*", "warning", "does not")],
+)
+@pytest.mark.usefixtures("emulator", "store")
+def test_what_zero_code_start_up_leaves_out_is_told(doctor, monkeypatch, case):
+    left_out, status, words = case
+    monkeypatch.setenv("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS", left_out)
+    finding = doctor()[1]["opentelemetry start-up"]
+    assert finding["status"] == status
+    assert words in finding["found"]
+
+
+@pytest.mark.usefixtures("emulator", "store")
+def test_a_thumbprint_that_zero_code_start_up_does_not_find_is_a_warning(doctor, monkeypatch):
+    monkeypatch.setattr(_opentelemetry, "entry_points", lambda **wanted: entry_points(group="nobody's"))
+    finding = doctor()[1]["opentelemetry start-up"]
+    assert (finding["status"], finding["advice"]) == ("warning", "install thumbprint again, with pip")
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        ("send", None, "ok", "THUMBPRINT_BAGGAGE is send"),
+        ("accept", "tracecontext, baggage", "ok", "THUMBPRINT_BAGGAGE is accept"),
+        ("both", "tracecontext", "warning", "is both, but OTEL_PROPAGATORS is 'tracecontext': no baggage travels"),
+    ],
+)
+@pytest.mark.usefixtures("emulator", "store")
+def test_what_is_done_with_baggage_is_told(doctor, monkeypatch, case):
+    mode, propagators, status, found = case
+    assert "baggage" not in doctor()[1]
+    monkeypatch.setenv("THUMBPRINT_BAGGAGE", mode)
+    if propagators:
+        monkeypatch.setenv("OTEL_PROPAGATORS", propagators)
+    finding = doctor()[1]["baggage"]
+    assert (finding["status"], finding["found"].endswith(found)) == (status, True)
+    assert ("stranger" in (finding["advice"] or "")) is (mode == "accept")

@@ -17,7 +17,7 @@ def test_the_emulator_prints_the_environment_to_use_and_stops_on_sigterm():
     command = [sys.executable, "-m", "thumbprint", "emulator", "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
-            lines = [process.stdout.readline() for _ in range(13)]
+            lines = [process.stdout.readline() for _ in range(14)]
             environ = dict(line.removeprefix("export ").strip().split("=", 1) for line in lines[2:])
             assert lines[0].startswith("# The emulator listens on http://127.0.0.1:")
             assert "Open that in a browser" in lines[0]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import sqlite3
 import time
 
 import pytest
@@ -100,13 +102,41 @@ def test_dead_letters_go_back_by_id_or_all(say, store, told, capsys):
     say("a", "b", "c")
     bury(store)
     first, *_ = (item["id"] for item in told("list", "--dead")[1]["items"])
-    assert told("retry", first) == (0, {"retried": 1, "not_found": []})
-    assert told("retry", first, "nobody") == (1, {"retried": 0, "not_found": [first, "nobody"]})
+    assert told("retry", first) == (0, {"retried": 1, "not_found": [], "unreadable": 0})
+    assert told("retry", first, "nobody") == (1, {"retried": 0, "not_found": [first, "nobody"], "unreadable": 0})
     assert cli.main(["outbox", "retry", "nobody"]) == 1
     assert capsys.readouterr().err == "not found: nobody\n"
     assert cli.main(["outbox", "retry", "--all"]) == 0
     assert capsys.readouterr().out == "2 dead letters put back into the outbox\n"
     assert told()[1]["waiting"] == 3
+
+
+def test_what_cannot_be_read_is_shown_and_stays_until_it_is_forgotten(say, store, told, capsys):
+    say("a", "b")
+    first, _ = (item["id"] for item in told("list")[1]["items"])
+    text = '{"cut off": "\x1b' + 1000 * "…"
+    with contextlib.closing(sqlite3.connect(store.path)) as db, db:
+        db.execute("UPDATE outbox SET item = ? WHERE id = ?", (text, first))
+    bury(store)
+    [shown] = (item for item in told("list", "--dead")[1]["items"] if item["id"] == first)
+    assert (shown["backend"], shown["log_id"], shown["feedback"]) == ("braintrust", "unknown", "")
+    assert shown["reason"].startswith("it cannot be read (")
+    assert shown["reason"].endswith(text)
+    cli.main(["outbox", "list", "--dead"])
+    out = capsys.readouterr().out
+    assert "it cannot be read (JSONDecodeError: " in out
+    assert '{"cut off": "\\x1b…' in out
+    assert len(out) < len(text)
+
+    assert told("retry", first) == (1, {"retried": 0, "not_found": [], "unreadable": 1})
+    assert told("retry", "--all") == (1, {"retried": 1, "not_found": [], "unreadable": 1})
+    assert cli.main(["outbox", "retry", first]) == 1
+    assert capsys.readouterr() == (
+        "0 dead letters put back into the outbox\n",
+        "1 cannot be read, and left alone: see `thumbprint outbox list --dead`\n",
+    )
+    assert told("purge", first) == (0, {"purged": 1, "not_found": [], "under_way": 0})
+    assert told()[1]["dead"] == 0
 
 
 def test_what_is_forgotten_is_gone(say, store, told, capsys):
@@ -121,6 +151,23 @@ def test_what_is_forgotten_is_gone(say, store, told, capsys):
     assert capsys.readouterr().out == "1 forgotten\n"
     assert told("purge", "--all", "--waiting")[1]["purged"] == 1
     assert told() == (0, {"waiting": 0, "dead": 0, "backends": []})
+
+
+def test_where_nothing_is_dead_but_something_waits_purge_says_how_to_forget_it(say, store, told, capsys):
+    say("a", "b")
+    hint = "what waits ({}) is no dead letter: to forget it, give --waiting\n"
+    assert cli.main(["outbox", "purge", "--all"]) == 0
+    assert capsys.readouterr() == ("0 forgotten\n", hint.format(2))
+    first, _ = (item["id"] for item in told("list")[1]["items"])
+    assert cli.main(["outbox", "purge", first, "nobody"]) == 1
+    assert capsys.readouterr().err == f"{hint.format(1)}not found: {first}, nobody\n"
+    assert cli.main(["outbox", "purge", "nobody"]) == 1
+    assert capsys.readouterr().err == "not found: nobody\n"
+    assert told("purge", "--all") == (0, {"purged": 0, "not_found": [], "under_way": 0})
+    assert cli.main(["outbox", "purge", "--all", "--waiting"]) == 0
+    assert capsys.readouterr() == ("2 forgotten\n", "")
+    assert cli.main(["outbox", "purge", "--all"]) == 0
+    assert capsys.readouterr() == ("0 forgotten\n", "")
 
 
 def test_what_is_under_way_is_left(say, store, told, capsys):

@@ -75,6 +75,14 @@ def recording(emulator, folder, store, **settings):
         assert process.returncode == 0, said
 
 
+def wait_for_records(folder):
+    """Wait until the program records; before that it needs its server."""
+    path, ends_at = folder / "acknowledged", time.monotonic() + 60
+    while not path.exists() or path.stat().st_size == 0:
+        assert time.monotonic() < ends_at
+        time.sleep(0.02)
+
+
 class Tally:
     """What was acknowledged, what the services received, and what was on its way when a process died."""
 
@@ -185,6 +193,7 @@ def test_a_redis_server_that_is_restarted_with_its_append_only_file_loses_nothin
 ):
     with Server(durable=True) as server:
         with recording(emulator, tmp_path, server.url, kills=40, longest=0.2):
+            wait_for_records(tmp_path)
             for _ in range(3):
                 time.sleep(0.7)
                 end(server)

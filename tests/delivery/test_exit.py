@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -14,10 +15,13 @@ import pytest
 import unmeasured
 
 import thumbprint
-from thumbprint import LogRef, _client
+from thumbprint import LogRef, _dispatch
+from thumbprint.stores import SqliteStore, _redis_server, _sqlite_file
 
 BEGIN = """
 import atexit, faulthandler, os, signal, sys, threading, time
+last = []  # what is called after thumbprint's own exit handler, which is registered later and so runs first
+atexit.register(lambda: [call() for call in last])
 import thumbprint
 faulthandler.dump_traceback_later(40, exit=True)
 
@@ -26,13 +30,15 @@ def say(name):
     return thumbprint.record_feedback(ref, comment=name)
 
 def say_and_tell(name):
-    if say(name).status != "dropped":
+    status = say(name).status
+    if status != "dropped":
         os.write(1, f"{name}\\n".encode())
+    return status
 """
 LATENESS = 0.2  # seconds by which a timeout may be overrun
 TRIES = 3  # of which the best counts, on a machine that others use as well
 DRAINING = 20  # seconds
-CLOSED = "feedback was dropped: thumbprint was closed, by configure() or because the process ends\n"
+CLOSED = "feedback was dropped: thumbprint was closed, or the process ends\n"
 
 
 def run(script, *, until=None, signal_number=signal.SIGTERM, **environ):
@@ -96,19 +102,37 @@ def test_feedback_recorded_in_an_exit_handler_of_the_application_is_delivered(em
     assert arrived(emulator) == ["at-exit", "before"]
 
 
+def test_who_comes_when_all_is_closed_is_told_that_it_is_too_late(emulator, store):
+    script = """
+def make_another():
+    own = thumbprint.Thumbprint()
+    ref = thumbprint.LogRef(backend="braintrust", id="late", project_name="emulator")
+    print(own.record_feedback(ref, thumbs="up").status)
+last.append(make_another)
+"""
+    assert run(script, THUMBPRINT_STORE=store) == [["dropped"], 0, CLOSED]
+    assert arrived(emulator) == []
+
+
 RECORDING = """
+begun, closed = threading.Semaphore(0), threading.Event()
+last.append(lambda: closed.wait(20))
 def keep_recording(name):
     for number in range(10**6):
-        say_and_tell(f"{name}-{number}")
+        if say_and_tell(f"{name}-{number}") == "dropped":
+            closed.set()
+        begun.release()
         time.sleep(0.001)
 threads = [threading.Thread(target=keep_recording, args=(n,), daemon=True) for n in range(4)]
 for thread in threads:
     thread.start()
+for _ in range(100):
+    begun.acquire()
 """
 
 
 def test_what_threads_record_while_the_interpreter_ends_is_delivered_or_kept(emulator, durable):
-    lines, status, errors = run(f"{RECORDING}time.sleep(0.5)", THUMBPRINT_STORE=durable)
+    lines, status, errors = run(RECORDING, THUMBPRINT_STORE=durable)
     assert (status, errors) == (0, CLOSED)
 
     deliver_the_rest(durable)
@@ -118,7 +142,7 @@ def test_what_threads_record_while_the_interpreter_ends_is_delivered_or_kept(emu
 
 
 def test_threads_that_record_while_the_interpreter_ends_do_not_hold_it_up(emulator):
-    lines, status, errors = run(f"{RECORDING}time.sleep(0.5)", THUMBPRINT_STORE="memory://")
+    lines, status, errors = run(RECORDING, THUMBPRINT_STORE="memory://")
 
     assert (status, errors) == (0, CLOSED)
     assert set(lines) <= set(arrived(emulator))
@@ -198,14 +222,42 @@ def test_shutting_down_keeps_to_its_timeout_while_another_process_keeps_the_file
     with contextlib.closing(sqlite3.connect(sqlite_url.removeprefix("sqlite:///"), isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         own._worker.wake()
-        own._settings.store._file._connection.execute("PRAGMA busy_timeout = 5000")
         time.sleep(0.1)
         assert seconds(lambda: own.shutdown(0.3)) <= 0.3 + LATENESS
         other.execute("ROLLBACK")
 
 
+@pytest.fixture(params=["a locked file", "a server that never answers"])
+def hanging_store(request, tmp_path):
+    """Return the URL of a store that was there once, and does not answer any more."""
+    if request.param == "a locked file":
+        path = tmp_path / "hanging.db"
+        SqliteStore(path).open()
+        with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            yield f"sqlite:///{path}"
+    else:
+        with socket.create_server(("127.0.0.1", 0), backlog=100) as listening:
+            yield f"redis://127.0.0.1:{listening.getsockname()[1]}/0"
+
+
+@pytest.mark.parametrize("leave", ["flush", "shutdown", "close"])
+@pytest.mark.parametrize("delivery", ["background", "none"])
+def test_leaving_keeps_to_its_timeout_while_what_waits_in_memory_cannot_be_stored(
+    emulator, hanging_store, delivery, leave, monkeypatch
+):
+    for module, name in ((_sqlite_file, "CALLER_PATIENCE"), (_redis_server, "TIMEOUT")):
+        monkeypatch.setattr(module, name, 0.1)  # until it waits in memory
+    own = thumbprint.Thumbprint(store=hanging_store, fallback="memory", delivery=delivery)
+    assert own.record_feedback(row("r"), thumbs="up").status == "queued"
+    for module, name in ((_sqlite_file, "CALLER_PATIENCE"), (_redis_server, "TIMEOUT")):
+        monkeypatch.setattr(module, name, 2.0)
+    assert seconds(lambda: getattr(own, leave)(0.3)) <= 0.3 + LATENESS
+    own.close(0)
+
+
 def test_inline_recording_for_both_services_is_bounded_by_its_timeout_where_both_hang(hanging, store, monkeypatch):
-    monkeypatch.setattr(_client, "INLINE_TIMEOUT", 0.4)
+    monkeypatch.setattr(_dispatch, "INLINE_TIMEOUT", 0.4)
     own = thumbprint.Thumbprint(store=store, delivery="inline")
     own._worker.deliver_now([], 0)
     assert seconds(lambda: queue_for_both(own, hanging)) <= 0.4 + LATENESS

@@ -188,6 +188,87 @@ assert thumbprint.flush(20).remaining == 0
     assert threads == list(range(len(threads)))
 
 
+WAITING = """
+import asyncio
+
+async def waited(receipt):
+    return (await asyncio.wait_for(receipt, 20)).status
+
+one, two = say("one"), say("two")
+"""
+
+
+def test_of_what_its_parent_has_in_memory_a_child_hears_nothing_and_waits_for_nothing(emulator):
+    emulator.fail("/v1/project_logs", delay=0.5, times=2)
+    run(
+        WAITING
+        + """
+pid = os.fork()
+if not pid:
+    assert one.wait().status == asyncio.run(waited(two)) == "queued"
+    assert say("child").wait(20).status == "delivered"
+    os._exit(0)
+ended(pid)
+assert one.wait(20).status == two.wait(20).status == "delivered"
+"""
+    )
+
+
+def test_what_becomes_of_its_parents_feedback_a_child_sees_in_a_store_that_they_share(emulator, sqlite_url):
+    emulator.fail("/v1/project_logs", delay=0.5, times=2)
+    run(
+        WAITING
+        + """
+pid = os.fork()
+if not pid:
+    assert thumbprint.flush(0).remaining == 0
+    assert one.wait(20).status == asyncio.run(waited(two)) == "delivered"
+    os._exit(0)
+ended(pid)
+assert thumbprint.flush(20).remaining == 0
+""",
+        THUMBPRINT_STORE=sqlite_url,
+    )
+
+
+def test_of_what_its_parent_has_not_got_into_their_store_a_child_hears_nothing(emulator):
+    run(
+        """
+import logging
+logging.disable()
+receipt = say("one")
+pid = os.fork()
+if pid:
+    ended(pid)
+    assert receipt.wait(0.1).status == "queued"
+    os._exit(0)  # it would be tried for some seconds
+assert receipt.wait().status == "queued"
+""",
+        THUMBPRINT_STORE="redis://127.0.0.1:1/0",
+        THUMBPRINT_FALLBACK="memory",
+    )
+
+
+def test_what_a_child_itself_delivers_of_its_parents_feedback_is_told_by_the_receipt(emulator, sqlite_url):
+    emulator.fail("/v1/project_logs", status=401, times=3)
+    run(
+        """
+import logging
+logging.disable()
+one, two = say("one"), say("two")
+pid = os.fork()
+if not pid:
+    before = one.outcomes[0].attempts
+    assert (one.wait().status, one.outcomes[0].attempts) == ("queued", before + 1)
+    assert (one.wait().status, two.status) == ("delivered", "delivered")
+    os._exit(0)
+ended(pid)
+""",
+        THUMBPRINT_STORE=sqlite_url,
+        THUMBPRINT_DELIVERY="inline",
+    )
+
+
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_what_a_process_of_multiprocessing_has_queued_at_its_end_is_delivered(emulator, method, tmp_path):
     emulator.fail("/v1/project_logs", delay=0.3, times=1)

@@ -74,7 +74,7 @@ def test_a_fault_in_a_backend_is_told_and_not_raised():
 
 
 def test_no_secret_that_a_service_repeats_is_told(emulator):
-    emulator.fail("/any", status=200, body=f"I know {KEY} well", times=None)
+    emulator.fail("/any", status=200, body=f"I know {KEY} well, or {KEY.upper()}", times=None)
 
     def plan():
         answer = yield requests_to(f"{emulator.url}/any")
@@ -84,15 +84,18 @@ def test_no_secret_that_a_service_repeats_is_told(emulator):
 
     def checks():
         answer = yield requests_to(f"{emulator.url}/any")
-        return [Finding(check="c", status="ok", found=answer.content.decode())]
+        words = answer.content.decode()
+        return [Finding(check="c", status="ok", found=words, advice=words)]
 
     def broken():
         answer = yield requests_to(f"{emulator.url}/any")
         raise ValueError(answer.content.decode())
 
-    assert verified(Own(plan)).reason == "I know *** well"
-    assert diagnose(Own(checks))[0].found == "I know *** well"
-    assert KEY not in verified(Own(broken)).reason
+    told = "I know *** well, or ***"
+    assert verified(Own(plan)).reason == told
+    [finding] = diagnose(Own(checks))
+    assert (finding.found, finding.advice) == (told, told)
+    assert verified(Own(broken)).reason.endswith(told)
 
 
 def test_a_question_is_asked_outside_of_the_application_s_traces(emulator):

@@ -231,6 +231,35 @@ def test_an_event_loop_that_is_closed_before_it_settles_does_not_disturb_who_set
     assert receipt.status == "delivered"
 
 
+def test_who_begins_to_await_it_as_it_is_settled_or_handed_on_does_not_wait(tracker, queued):
+    receipt, item = queued
+    successor = Tracker()
+    successor.succeed(tracker)
+    called = []
+    successor.call_when_settled(receipt, lambda: called.append("of another's"))
+    tracker.settle(item, "delivered")
+    tracker.call_when_settled(receipt, lambda: called.append("settled"))
+
+    assert called == ["of another's", "settled"]
+
+
+# --- from one tracker to the next
+
+
+def test_its_receipts_are_kept_up_to_date_by_whoever_takes_them_over(tracker):
+    receipt, items = open_receipt(tracker, outcome("a"), outcome("b"), outcome("c"))
+    successor = Tracker()
+    successor.succeed(tracker)
+    tracker.settle(items[0], "delivered")
+    successor.take_over([items[1].id, "unknown"], tracker, None)
+    successor.settle(items[1], "delivered")
+    tracker.settle(items[2], "failed")  # what was under way when it was taken over
+
+    assert [one.status for one in receipt.outcomes] == ["delivered", "delivered", "failed"]
+    assert tracker.wait_until_idle(0) == FlushResult(delivered=1)
+    assert successor.wait_until_idle(0) == FlushResult(delivered=1, failed=1)
+
+
 # --- flushing
 
 

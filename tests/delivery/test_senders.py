@@ -10,7 +10,7 @@ import pytest
 
 from thumbprint.backends import Answer, HttpRequest
 from thumbprint.delivery import _senders
-from thumbprint.delivery._senders import Senders
+from thumbprint.delivery._senders import Load, Senders
 
 LONG = 10  # seconds that no test takes unless it fails
 NAME = "thumbprint-there-sender"
@@ -48,9 +48,10 @@ class Sending:
         self.waiting = []
         self.worked = []
         self.work = work or (lambda _: None)
+        self.load = Load(most)
         self.senders = Senders(
             name="there",
-            most=most,
+            load=self.load,
             make_transport=lambda: service,
             work=self._work,
             next_batch=self._next_batch,
@@ -72,17 +73,17 @@ class Sending:
         self.waiting += batches
         while self.waiting:
             self.idle.clear()
-            if self.senders.wanted() and (batch := self._next_batch()):
+            if self.load.wanted() and (batch := self._next_batch()):
                 self._give(batch)
             else:
-                self.idle.wait(self.senders.rest())
+                self.idle.wait(self.load.rest())
 
     def _give(self, batch):
         try:
             self.senders.give(batch)
         except RuntimeError:
             self.waiting += batch
-            self.idle.wait(self.senders.rest())
+            self.idle.wait(self.load.rest())
 
     def await_worked(self, count):
         ends_at = time.monotonic() + LONG

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import itertools
 import json
+import logging
 import socket
 import threading
 import time
 
+import httpx
 import pytest
 
 from thumbprint.backends import Braintrust, HttpRequest
@@ -54,6 +57,7 @@ def test_the_request_arrives_as_the_backend_said_it(emulator, transport):
     assert (arrived.method, arrived.path, arrived.query) == ("PATCH", "/anything/a%2Fb", "q=%C3%A9")
     assert arrived.headers["authorization"] == KEY
     assert arrived.headers["content-type"] == "application/json"
+    assert arrived.headers["accept-encoding"] == "identity"
     assert json.loads(arrived.body) == {"é": [None]}
 
 
@@ -71,7 +75,7 @@ def test_a_dropped_connection_is_a_transport_error_that_says_why(emulator, trans
 
     with pytest.raises(TransportError, match="RemoteProtocolError") as caught:
         transport.send(request(emulator))
-    assert caught.value.__cause__ is None
+    assert caught.value.__context__ is None
 
     assert transport.send(request(emulator)).status == 404
 
@@ -115,8 +119,9 @@ def test_a_url_that_is_none_is_a_transport_error(transport, url):
 
 
 def test_a_header_that_cannot_be_sent_is_a_transport_error(emulator, transport):
-    with pytest.raises(TransportError, match="LocalProtocolError"):
+    with pytest.raises(TransportError, match="LocalProtocolError") as caught:
         transport.send(request(emulator, authorization="Bearer a\nb"))
+    assert caught.value.__context__ is None  # which quotes the header
     assert emulator.requests() == []
 
 
@@ -329,6 +334,113 @@ def test_how_much_of_an_answer_is_taken_may_be_said(emulator, length):
     for _ in range(2):
         assert transport.send(request(emulator)).content == min(length, 100) * b"a"
     transport.close()
+
+
+def compressed(encoding, body):
+    """Return how to answer with a body in an encoding, and then be ready for the next request."""
+
+    def say(connection, stopped):
+        while connection.recv(65536):
+            head = f"Content-Encoding: {encoding}\r\nContent-Length: {len(body)}\r\n\r\n"
+            connection.sendall(OK + head.encode() + body)
+
+    return say
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "GZip", "deflate", "br", "zstd", "identity, gzip"])
+def test_a_body_that_nobody_asked_to_compress_is_neither_decompressed_nor_read(transport, encoding):
+    """A megabyte of this would be a gigabyte: were it decompressed, the answer would begin with it."""
+    bomb = gzip.compress(10_000_000 * b"a")
+    with Server(compressed(encoding, bomb)) as server:
+        answer = transport.send(HttpRequest(method="GET", url=server.url))
+
+    assert (answer.status, answer.content) == (200, b"")
+
+
+@pytest.mark.parametrize("encoding", ["identity", "Identity", ""])
+def test_a_body_that_says_that_it_is_not_compressed_is_taken(transport, encoding):
+    with Server(compressed(encoding, b"{}")) as server:
+        for _ in range(2):
+            assert transport.send(HttpRequest(method="GET", url=server.url)).content == b"{}"
+        transport.close()
+
+
+# --- what the application's logs are told, and proxies
+
+
+def test_the_logs_of_http_libraries_say_nothing_of_what_came_back_and_all_of_the_application_s_own(
+    emulator, transport, caplog
+):
+    caplog.set_level(logging.DEBUG)
+    emulator.fail("/", status=400, headers={"x-echo": f"Bearer {KEY}"}, times=None)
+    for _ in range(2):
+        assert transport.send(request(emulator, authorization=f"Bearer {KEY}")).headers["x-echo"] == f"Bearer {KEY}"
+    with pytest.raises(TransportError):
+        transport.send(request(emulator, authorization=f"Bearer {KEY}\n"))
+
+    assert KEY not in caplog.text
+    httpx.get(f"{emulator.url}/own")
+    assert "/own" in caplog.text
+
+
+def test_a_connection_keeps_to_its_time_where_its_log_is_read_too(caplog):
+    caplog.set_level(logging.DEBUG)
+    with Server(dripping(OK + b"Content-Length: 1000000\r\n\r\n", [b"a"])) as server:
+        transport = HttpxTransport(timeout=0.2)
+        with pytest.raises(TransportError, match="ReadTimeout"):
+            transport.send(HttpRequest(method="GET", url=server.url))
+        transport.close()
+
+
+class Proxy(Server):
+    """Answers all requests by itself, and keeps the beginnings of what was asked."""
+
+    def __init__(self):
+        super().__init__(self._answered)
+        self.heard = []
+
+    def _answered(self, connection, stopped):
+        while asked := connection.recv(65536):
+            self.heard.append(asked.lower())
+            connection.sendall(b"HTTP/1.1 200 you said key-that-is-secret\r\nContent-Length: 2\r\n\r\n{}")
+
+
+@pytest.mark.parametrize("variable", ["http_proxy", "HTTP_PROXY", "ALL_PROXY"])
+@pytest.mark.parametrize("begin", ["", "http://", "http://user:password@"])
+def test_a_request_goes_through_the_proxy_that_the_environment_names(monkeypatch, caplog, variable, begin):
+    caplog.set_level(logging.DEBUG)
+    with Proxy() as proxy:
+        monkeypatch.setenv(variable, f"{begin}{proxy.url.removeprefix('http://')}")
+        transport = HttpxTransport(timeout=LONG)
+        for path in "ab":
+            answer = transport.send(HttpRequest(method="GET", url=f"http://service.example/{path}"))
+            assert answer.content == b"{}"
+        transport.close()
+
+    assert [asked.split(b" http/1.1")[0] for asked in proxy.heard] == [
+        b"get http://service.example/a",
+        b"get http://service.example/b",
+    ]
+    assert {b"\r\nproxy-authorization: basic " in asked for asked in proxy.heard} == {"password" in begin}
+    assert KEY not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("variable", "no_proxy"), [("HTTP_PROXY", "127.0.0.1"), ("ALL_PROXY", "*"), ("HTTPS_PROXY", ""), ("FTP_PROXY", "")]
+)
+def test_a_request_that_no_proxy_is_named_for_goes_its_own_way(monkeypatch, emulator, transport, variable, no_proxy):
+    monkeypatch.setenv(variable, "http://127.0.0.1:1")
+    monkeypatch.setenv("NO_PROXY", no_proxy)
+    assert transport.send(request(emulator)).status == 404
+
+
+@pytest.mark.parametrize("proxy", ["gopher://user:pass/word@127.0.0.1", "gopher://user:password@127.0.0.1"])
+def test_a_proxy_that_cannot_be_used_is_told_of_without_its_password(monkeypatch, transport, proxy):
+    monkeypatch.setenv("HTTP_PROXY", proxy)
+    with pytest.raises(TransportError, match="the proxy that the environment names cannot be used") as caught:
+        transport.send(HttpRequest(method="GET", url="http://service.example/"))
+    assert "pass" not in str(caught.value)
+    assert caught.value.__context__ is None
 
 
 def test_a_question_to_a_service_that_drips_is_without_an_answer():

@@ -47,6 +47,13 @@ def test_a_stream_is_logged_whole(emulator, gateway):
         ("compat/chat/completions", {**CHAT, "model": "groq/llama"}, ("groq", "llama")),
         ("compat/chat/completions", CHAT, ("compat", "gpt-5")),
         ("groq/chat/completions", {**CHAT, "model": "meta/llama"}, ("groq", "meta/llama")),
+        ("groq/openai/v1/chat/completions", CHAT, ("groq", "gpt-5")),
+        ("mistral/v1/chat/completions", CHAT, ("mistral", "gpt-5")),
+        (
+            "google-ai-studio/v1beta/models/gemini:generateContent",
+            {"contents": [{"parts": [{"text": "hi"}]}]},
+            ("google-ai-studio", "gemini"),
+        ),
         ("azure-openai/mine/prod/chat/completions", CHAT, ("azure-openai", "prod")),
         ("azure-openai/mine/openai/deployments/prod/chat/completions", CHAT, ("azure-openai", "prod")),
         ("anthropic/v1/messages", CHAT, ("anthropic", "gpt-5")),
@@ -76,6 +83,58 @@ def test_anthropic_answers_in_its_own_way(gateway):
     assert events[-1] == {"type": "message_stop"}
     said = [event["delta"]["text"] for event in events if event["type"] == "content_block_delta"]
     assert "".join(said) == "You said: hello"
+
+
+def test_anthropic_counts_tokens_and_keeps_batches(gateway):
+    assert gateway.post("/anthropic/v1/messages/count_tokens", json=CHAT).json()["input_tokens"] > 0
+    asked = {"requests": [{"custom_id": "one", "params": {**CHAT, "max_tokens": 5}}]}
+    made = gateway.post("/anthropic/v1/messages/batches", json=asked).json()
+    assert made["id"].startswith("msgbatch_")
+    assert (made["processing_status"], made["request_counts"]["processing"]) == ("in_progress", 1)
+    assert gateway.get(f"/anthropic/v1/messages/batches/{made['id']}").json() == made
+    assert gateway.get("/anthropic/v1/messages/batches/another").status_code == 404
+    assert gateway.post("/anthropic/v1/messages/batches", json={}).status_code == 400
+
+
+def gemini(gateway, verb, *texts, **headers):
+    contents = [{"role": "user", "parts": [{"text": text}]} for text in texts]
+    path = f"/google-ai-studio/v1beta/models/gemini:{verb}"
+    return gateway.post(path, json={"contents": contents}, headers=headers)
+
+
+def test_google_answers_in_its_own_way(gateway):
+    answer = gemini(gateway, "generateContent", "no", "hello").json()
+    [candidate] = answer["candidates"]
+    assert candidate["content"] == {"parts": [{"text": "You said: hello"}], "role": "model"}
+    assert (candidate["finishReason"], answer["modelVersion"]) == ("STOP", "gemini")
+    assert list(answer)[-1] == "responseId"
+    assert gemini(gateway, "countTokens", "hello").json()["totalTokens"] > 0
+    assert gemini(gateway, "generateContent").status_code == 400
+
+
+def test_google_streams_word_by_word(gateway):
+    lines = gemini(gateway, "streamGenerateContent", "hello").text.splitlines()
+    parts = [json.loads(line.removeprefix("data: ")) for line in lines if line]
+    said = [part["candidates"][0]["content"]["parts"][0]["text"] for part in parts]
+    assert ("".join(said), len(said)) == ("You said: hello", 3)
+    assert len({part["responseId"] for part in parts}) == 1
+    assert [part["candidates"][0].get("finishReason") for part in parts] == [None, None, "STOP"]
+
+
+def test_google_hears_the_user_and_not_the_model(gateway):
+    spoken = [{"parts": [{"text": "hello"}]}, {"role": "model", "parts": [{"text": "yes?"}]}]
+    answer = gateway.post("/google-ai-studio/v1beta/models/gemini:generateContent", json={"contents": spoken})
+    assert answer.json()["candidates"][0]["content"]["parts"] == [{"text": "You said: hello"}]
+    silent = {"contents": [{"role": "model", "parts": []}]}
+    answer = gateway.post("/google-ai-studio/v1beta/models/gemini:generateContent", json=silent)
+    assert answer.json()["candidates"][0]["content"]["parts"] == [{"text": "You said: "}]
+
+
+def test_the_keys_of_google_and_anthropic_are_keys(http, emulator):
+    place = emulator.environ()["CLOUDFLARE_GATEWAY_URL"]
+    for path, key in (("anthropic/v1/messages", "x-api-key"), ("openai/chat/completions", "x-goog-api-key")):
+        assert http.post(f"{place}/{path}", json=CHAT).status_code == 401
+        assert http.post(f"{place}/{path}", json=CHAT, headers={key: "k"}).status_code == 200
 
 
 def test_the_azure_client_gets_through(emulator):

@@ -99,6 +99,26 @@ def test_a_response_streams_its_whole_sequence_of_events(client):
     assert [event.sequence_number for event in events] == list(range(len(events)))
 
 
+def test_files_are_kept_and_listed_in_pages_the_latest_first(client):
+    names = ["one.jsonl", "two.jsonl", "three.jsonl"]
+    made = [client.files.create(file=(name, b"{}\n"), purpose="batch") for name in names]
+    assert [(file.filename, file.bytes, file.purpose) for file in made] == [(name, 3, "batch") for name in names]
+    page = client.files.list(limit=2)
+    assert [file.filename for file in page.data] == ["three.jsonl", "two.jsonl"]
+    assert page.has_more
+    assert [file.filename for file in client.files.list(limit=2)] == names[::-1]
+
+    assert client.files.retrieve(made[0].id) == made[0]
+    assert client.files.delete(made[0].id).deleted
+    with pytest.raises(openai.NotFoundError):
+        client.files.retrieve(made[0].id)
+    assert len(client.files.list().data) == 2
+
+
+def test_there_is_a_page_without_files(client):
+    assert list(client.files.list()) == []
+
+
 def test_the_streaming_helper_for_responses_works(client):
     with client.responses.stream(model="gpt-5", input="hi you") as stream:
         text = "".join(event.delta for event in stream if event.type == "response.output_text.delta")
@@ -123,12 +143,130 @@ def test_the_async_client_and_its_helpers_work(emulator):
     assert said == "You said: hello  there"
 
 
+def offered(*names, **parameters):
+    schema = {"type": "object", "properties": {"city": {"type": "string"}, "days": {"type": "integer"}}}
+    schema |= {"required": ["city"]} | parameters
+    return [{"type": "function", "name": name, "parameters": schema} for name in names]
+
+
+def for_chats(tools):
+    return [{"type": "function", "function": {key: tool[key] for key in ("name", "parameters")}} for tool in tools]
+
+
+def chat_with_tools(client, messages, tools, **kwargs):
+    completion = client.chat.completions.create(model="gpt-5", messages=messages, tools=for_chats(tools), **kwargs)
+    return completion.choices[0]
+
+
+def test_a_chat_calls_each_tool_that_it_is_offered_once_and_then_answers(client):
+    messages, names = [*HELLO], []
+    tools = offered("weather", "map")
+    while (choice := chat_with_tools(client, messages, tools)).finish_reason == "tool_calls":
+        [call] = choice.message.tool_calls
+        assert choice.message.content is None
+        assert json.loads(call.function.arguments) == {"city": "hello  there"}
+        names.append(call.function.name)
+        messages += [choice.message.model_dump(exclude_none=True)]
+        messages += [{"role": "tool", "tool_call_id": call.id, "content": "sunny"}]
+    assert names == ["weather", "map"]
+    assert choice.message.content == "You said: hello  there"
+
+    messages += [{"role": "user", "content": "again"}]
+    assert chat_with_tools(client, messages, tools).message.tool_calls[0].function.name == "weather"
+
+
+def test_a_response_calls_each_tool_that_it_is_offered_once_and_then_answers(client):
+    turns, names = [{"role": "user", "content": "Oslo"}], []
+    tools = [{"type": "web_search"}, *offered("weather", "map")]
+    while (item := client.responses.create(model="gpt-5", input=turns, tools=tools).output[0]).type == "function_call":
+        assert json.loads(item.arguments) == {"city": "Oslo"}
+        names.append(item.name)
+        turns += [item.model_dump(exclude_none=True)]
+        turns += [{"type": "function_call_output", "call_id": item.call_id, "output": "sunny"}]
+    assert names == ["weather", "map"]
+    assert item.content[0].text == "You said: Oslo"
+
+
+def test_a_response_that_goes_on_from_an_earlier_ones_calls_answers(client):
+    asked = client.responses.create(model="gpt-5", input="Oslo", tools=offered("weather"))
+    result = {"type": "function_call_output", "call_id": asked.output[0].call_id, "output": "sunny"}
+    answer = client.responses.create(
+        model="gpt-5", input=[result], tools=offered("weather"), previous_response_id=asked.id
+    )
+    assert answer.output[0].type == "message"
+
+
+@pytest.mark.parametrize(
+    ("parameters", "said", "arguments"),
+    [
+        ({}, '{"city": "Ulm", "days": 3}', {"city": "Ulm", "days": 3}),
+        ({}, "[1]", {"city": "[1]"}),
+        ({"required": ["city", "days"]}, "Ulm", {"city": "Ulm"}),
+        ({"required": []}, "Ulm", {}),
+        ({"required": None}, "Ulm", {}),
+        ({"properties": None}, "Ulm", {}),
+        ({"properties": {"city": True}}, "Ulm", {}),
+    ],
+    ids=["json", "no-object", "text", "optional", "no-required", "no-properties", "no-types"],
+)
+def test_a_tool_is_called_with_the_users_json_or_else_with_the_users_text(client, parameters, said, arguments):
+    asked = [{"role": "user", "content": said}]
+    choice = chat_with_tools(client, asked, offered("weather", **parameters))
+    assert json.loads(choice.message.tool_calls[0].function.arguments) == arguments
+
+
+def test_which_tool_is_called_can_be_chosen(client):
+    tools = offered("weather", "map")
+    assert chat_with_tools(client, HELLO, tools, tool_choice="none").message.content
+    named = {"type": "function", "function": {"name": "map"}}
+    assert chat_with_tools(client, HELLO, tools, tool_choice=named).message.tool_calls[0].function.name == "map"
+    named = {"type": "function", "name": "map"}
+    response = client.responses.create(model="gpt-5", input="hi", tools=tools, tool_choice=named)
+    assert response.output[0].name == "map"
+
+
+def test_a_chats_call_of_a_tool_is_streamed_piece_by_piece(client):
+    tools = for_chats(offered("weather"))
+    chunks = list(client.chat.completions.create(model="gpt-5", messages=HELLO, tools=tools, stream=True))
+    calls = [chunk.choices[0].delta.tool_calls[0].function for chunk in chunks if chunk.choices[0].delta.tool_calls]
+    assert [call.name for call in calls if call.name] == ["weather"]
+    assert json.loads("".join(call.arguments for call in calls)) == {"city": "hello  there"}
+    assert len(calls) > 2
+    assert chunks[-1].choices[0].finish_reason == "tool_calls"
+
+
+@sdk.needs_openai(1, 90)  # whose helper takes events without an error of its own
+def test_a_responses_call_of_a_tool_is_streamed_piece_by_piece(client):
+    with client.responses.stream(model="gpt-5", input="hello  there", tools=offered("weather")) as stream:
+        pieces = [event.delta for event in stream if event.type == "response.function_call_arguments.delta"]
+        call = stream.get_final_response().output[0]
+    assert len(pieces) > 1
+    assert json.loads("".join(pieces)) == json.loads(call.arguments) == {"city": "hello  there"}
+
+
+@pytest.mark.parametrize(
+    "tools", [{}, "weather", ["weather"], [{"type": "function"}], [{"function": {"name": ["x"]}}], [{"name": {}}]]
+)
+def test_tools_that_are_none_are_not_called(gateway, tools):
+    for path, asked in (("chat/completions", {"messages": HELLO}), ("responses", {"input": HELLO})):
+        answer = gateway.post(f"/openai/{path}", json={"model": "m", "tools": tools, "tool_choice": {}, **asked})
+        assert "You said: hello  there" in answer.text
+
+
 @sdk.needs_openai(1, 90)
 def test_a_response_in_the_background_is_done_when_asked_again(client):
     queued = client.responses.create(model="gpt-5", input="hi", background=True)
     assert (queued.status, queued.output) == ("queued", [])
     done = client.responses.retrieve(queued.id)
     assert (done.id, done.status, done.output_text) == (queued.id, "completed", "You said: hi")
+
+
+@sdk.needs_openai(1, 90)
+def test_a_response_in_the_background_can_be_streamed_when_asked_again(client):
+    queued = client.responses.create(model="gpt-5", input="hi", background=True)
+    events = list(client.responses.retrieve(queued.id, stream=True))
+    assert events[0].type == "response.created"
+    assert events[-1].response.output_text == "You said: hi"
 
 
 @sdk.needs_openai(1, 90)

@@ -59,11 +59,11 @@ class Conductor:
         with os.fdopen(reading) as greeting:
             told = json.loads(greeting.readline())
         os.environ.update(told["environ"])
+        warm_up()
         began = time.time()
         self.place = recorders.Place(
             folder=folder, store=store, seed=seed, logs=told["logs"], began=began, ends_at=began + seconds
         )
-        warm_up()
 
     def start(self, name, work, *args):
         """Fork a process that does the work and ends."""
@@ -159,6 +159,8 @@ def open_store(url):
 
 def warm_up():
     """Deliver something, so that processes that are forked off need not import and read what that takes."""
+    import redis  # noqa: F401, PLC0415 - nor what a store takes: none may be opened here
+
     own = thumbprint.Thumbprint(store="memory://")
     own.record_feedback(thumbprint.LogRef(backend="braintrust", id="warm-up", project_name="emulator"), thumbs="up")
     own.close()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from redis_server import Server
@@ -11,6 +13,7 @@ from redis_server import Server
 import thumbprint
 from thumbprint import LogRef, StoreError
 from thumbprint._model import Feedback, Item
+from thumbprint.delivery import _lane
 from thumbprint.stores import BufferedStore, MemoryStore, SqliteStore, buffered
 
 NOW = 2_000_000_000.0
@@ -27,11 +30,16 @@ class Away(MemoryStore):
 
     shared = True
     away = False
+    meanwhile = None  # what happens in the middle of the next put
 
     def put(self, items):
         if self.away:
             raise StoreError("it is away")
-        return super().put(items)
+        meanwhile, self.meanwhile = self.meanwhile, None
+        taken = super().put(items)
+        if meanwhile is not None:
+            meanwhile()
+        return taken
 
 
 @pytest.fixture
@@ -144,6 +152,38 @@ def test_a_child_process_begins_without_them(store, inner):
     assert store.unsaved() == []
 
 
+def test_nobody_waits_for_the_thread_that_moves_what_waits(inner):
+    store = BufferedStore(inner)
+    inner.away = True
+    store.put([item(1)])
+    inner.away = False
+    at_it, go_on = threading.Event(), threading.Event()
+    inner.meanwhile = lambda: [at_it.set(), go_on.wait(LONG)]
+    with ThreadPoolExecutor(1) as other:
+        moving = other.submit(store.put, [item(2)])
+        at_it.wait(LONG)
+        assert store.put([item(3)])
+        assert store.next_due("cloudflare") is not None
+        assert [one.id for one in store.unsaved()] == ["1", "3"]
+        assert not moving.done()
+        go_on.set()
+
+    assert claimed(store) == ["1", "3", "2"]
+
+
+def test_what_is_put_by_who_interrupts_the_moving_in_its_own_thread_is_kept_in_order(inner):
+    """As a signal handler does, and a finalizer."""
+    store = BufferedStore(inner)
+    inner.away = True
+    for number in range(250):
+        store.put([item(number)])
+    inner.away = False
+    inner.meanwhile = lambda: store.put([item(250)])
+    store.put([item(251)])
+
+    assert claimed(store) == [str(number) for number in range(252)]
+
+
 def test_more_than_move_at_once_move_all_the_same(inner):
     store = BufferedStore(inner)
     inner.away = True
@@ -209,7 +249,8 @@ def test_with_a_fallback_feedback_waits_for_a_server_that_is_down_and_arrives_in
     assert "\n\n".join(comments(emulator)).split() == list("012345")
 
 
-def test_a_server_that_goes_down_later_delays_what_it_has_and_what_comes(emulator, server):
+def test_a_server_that_goes_down_later_delays_what_it_has_and_what_comes(emulator, server, monkeypatch):
+    monkeypatch.setattr(_lane, "LEASE", 2.0)  # for this long, where the server goes just before it can be ended
     thumbprint.configure(store=server.url, fallback="memory")
     emulator.fail("/v1/project_logs", status=503, times=1)
     receipts = [vote("0")]
@@ -241,9 +282,72 @@ def test_at_the_end_what_waits_in_memory_moves_once_more(inner, store):
     inner.away = True
     store.put([item(1)])
     inner.away = False
+    store.close(LONG)
+
+    assert store.unsaved() == []
+
+
+@pytest.mark.parametrize("error", [StoreError, OSError])
+def test_closing_tries_to_move_what_waits_as_long_as_it_has_time(inner, store, monkeypatch, error):
+    def fail(items):
+        failures.append(items)
+        monkeypatch.undo()
+        raise error
+
+    failures = []
+    inner.away = True
+    store.put([item(1)])
+    inner.away = False
+    monkeypatch.setattr(inner, "put", fail)
+    store.close(None)
+
+    assert len(failures) == 1
+    assert store.unsaved() == []
+
+
+def test_closing_waits_no_longer_than_it_may_for_a_store_that_hangs(inner, store):
+    inner.away = True
+    store.put([item(1)])
+    inner.away = False
+    go_on = threading.Event()
+    inner.meanwhile = lambda: go_on.wait(10 * LONG)
+    began = time.monotonic()
+    store.close(0.1)
+
+    assert time.monotonic() - began < LONG
+    go_on.set()
+
+
+def test_closing_gives_up_on_a_store_that_stays_away(inner, store):
+    inner.away = True
+    store.put([item(1)])
+    store.close(0.1)
+
+    assert [one.id for one in store.unsaved()] == ["1"]
+
+
+def test_what_waits_moves_where_no_thread_can_be_started_any_more(inner, store, monkeypatch):
+    """As at the end of the interpreter, from Python 3.12 on."""
+
+    def refuse(thread):
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    inner.away = True
+    store.put([item(1)])
+    inner.away = False
+    monkeypatch.setattr(threading.Thread, "start", refuse)
     store.close()
 
     assert store.unsaved() == []
+
+
+def test_what_is_abandoned_does_not_move_any_more(inner, store):
+    inner.away = True
+    store.put([item(1)])
+    inner.away = False
+
+    assert store.abandon() == [item(1)]
+    assert store.abandon() == claimed(store) == []
 
 
 def test_what_still_waits_in_memory_at_the_end_is_dropped_and_told(emulator, server, caplog):
@@ -257,10 +361,33 @@ def test_what_still_waits_in_memory_at_the_end_is_dropped_and_told(emulator, ser
     assert "not delivered in time, and lost: feedback for 1 log entry" in caplog.text
 
 
+def test_what_is_lost_at_the_end_is_counted_where_nobody_holds_its_receipt(emulator, server, caplog):
+    server.stop()
+    own = thumbprint.Thumbprint(store=server.url, fallback="memory", delivery="none")
+    for name in "123":
+        own.record_feedback(LogRef(backend="cloudflare", id=name), thumbs="up")
+    result = own.close(0)
+
+    assert (result.dropped, result.remaining) == (3, 0)
+    assert "not delivered in time, and lost: feedback for 3 log entries" in caplog.text
+
+
 def test_an_id_that_cannot_be_looked_up_drops_the_feedback_and_never_raises(emulator, server, caplog):
     server.stop()
     thumbprint.configure(store=server.url)
     receipt = thumbprint.record_feedback("message-of-another-process", thumbs="up")
+
+    assert (receipt.status, [outcome.ref.backend for outcome in receipt.outcomes]) == ("dropped", ["unresolved"])
+    assert "feedback was dropped: the store 'redis://127.0.0.1" in caplog.text
+
+
+def test_a_trace_that_cannot_be_looked_up_drops_the_feedback_and_never_raises(emulator, server, caplog):
+    from telemetry import Telemetry  # noqa: PLC0415 - the only test here that has a span
+
+    server.stop()
+    thumbprint.configure(store=server.url)
+    with Telemetry().span():
+        receipt = thumbprint.record_feedback(thumbs="up")
 
     assert (receipt.status, receipt.outcomes) == ("dropped", ())
     assert "feedback was dropped: the store 'redis://127.0.0.1" in caplog.text

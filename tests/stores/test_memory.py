@@ -8,8 +8,9 @@ from thumbprint import LogRef
 from thumbprint._call import Call
 from thumbprint._feedback import feedback_from
 from thumbprint._model import Item
-from thumbprint.stores import Conclusion, Key, MemoryStore, memory
-from thumbprint.stores.memory import MAX_CALLS_PER_KEY
+from thumbprint.stores import Conclusion, Key, MemoryStore, Pace, memory
+from thumbprint.stores._calls import MAX_CALLS_PER_KEY
+from thumbprint.stores._passing import UNCLEARED
 
 
 def call(number):
@@ -125,3 +126,113 @@ def test_what_is_delivered_leaves_nothing_behind_though_nobody_asks_what_is_due(
         store.conclude([(claim, Conclusion(settled=claim.items))])
 
     assert len(store._lines["cloudflare"]._later) <= 1
+
+
+def test_buckets_that_are_full_again_are_cleared_away_and_the_others_are_kept():
+    store, pace = MemoryStore(), Pace(rate=1.0, burst=1.0)
+    for moment in range(10):
+        for number in range(UNCLEARED):
+            store.take(f"{moment}-{number}", pace, now=float(moment))
+        assert len(store._buckets) <= 3 * UNCLEARED
+
+    assert [store.take(name, pace, now=9.0) for name in ("9-0", "9-999", "8-0")] == [1.0, 1.0, 0.0]
+
+
+def test_notes_whose_time_is_over_are_cleared_away(monkeypatch):
+    now = [1.0]
+    monkeypatch.setattr(memory.time, "monotonic", lambda: now[0])
+    store = MemoryStore()
+    for number in range(UNCLEARED):
+        store.swap(str(number), "", "text", seconds=1)
+    now[0] = 2.0
+    store.swap("new", "", "text", seconds=1)
+
+    assert len(store._notes) == 1
+
+
+# --- from one store to the next
+
+
+def queued(store, *names):
+    """Put items, and have all of them wait for a time of their own."""
+    store.put(items(*names))
+    for claim in store.claim("cloudflare", now=1.0, most=9, lease=60):
+        store.conclude([(claim, Conclusion(waiting=claim.items, due_at=1_000.0))])
+
+
+def names(claims):
+    return [item.id for claim in claims for item in claim.items]
+
+
+def test_what_nobody_has_leased_is_withdrawn_whether_it_is_due_or_not():
+    store = MemoryStore()
+    queued(store, "later")
+    store.put(items("leased"))
+    [leased] = store.claim("cloudflare", now=1.0, most=1, lease=60)
+    store.put(items("now"))
+
+    assert sorted(names(store.withdraw(now=2.0, lease=60))) == ["later", "now"]
+    assert store.withdraw(now=3.0, lease=60) == []
+    assert store.claim("cloudflare", now=3.0, most=9, lease=60) == []
+    store.conclude([(leased, Conclusion(waiting=leased.items, due_at=1_000.0))])
+    assert names(store.withdraw(now=4.0, lease=60)) == ["leased"]
+
+
+def test_what_was_withdrawn_is_given_out_again_when_its_lease_is_over():
+    store = MemoryStore()
+    store.put(items("a"))
+    store.withdraw(now=1.0, lease=60)
+
+    assert store.next_due("cloudflare") == 61.0
+    assert names(store.withdraw(now=61.0, lease=60)) == ["a"]
+    assert names(store.claim("cloudflare", now=121.0, most=9, lease=60)) == ["a"]
+
+
+def test_an_item_is_put_behind_what_is_there_for_its_entry_and_nothing_else():
+    store = MemoryStore()
+    [first] = items("a")
+    second, third, fourth = (first._replace(id=name) for name in ("second", "third", "fourth"))
+    assert not store.put_behind(first)
+    store.put([first])
+    assert store.put_behind(second)
+    [claim] = store.withdraw(now=1.0, lease=60)
+    assert store.put_behind(third)
+    store.conclude([(claim, Conclusion(settled=claim.items))])
+    assert not store.put_behind(first._replace(id="other", ref=LogRef(backend="cloudflare", id="b")))
+
+    assert names([claim]) == ["a", "second"]
+    [claim] = store.withdraw(now=2.0, lease=60)
+    assert names([claim]) == ["third"]
+    store.conclude([(claim, Conclusion(settled=claim.items))])
+    assert not store.put_behind(fourth)
+    assert store.depths() == []
+
+
+PACE = Pace(rate=1.0, burst=1.0)
+
+
+def test_what_another_knew_and_how_fast_it_was_is_shared_with_it_from_then_on():
+    before, after = MemoryStore(), MemoryStore(max_keys=1)
+    remember(before, "a")
+    before.take("bucket", PACE, now=1.0)
+    before.hold("held", until=9.0)
+    after.adopt(before)
+    remember(before, "b")
+
+    assert known(after, "a", "b") == ["a", "b"]
+    assert after.take("bucket", PACE, now=1.0) == 1.0
+    assert after.take("held", PACE, now=1.0) == 8.0
+    remember(after, "c")
+    assert known(after, "a", "b", "c") == ["c"]
+
+
+def test_one_that_knows_something_itself_keeps_to_that():
+    before, after = MemoryStore(), MemoryStore()
+    for store, name in ((before, "a"), (after, "b")):
+        remember(store, name)
+        store.take(name, PACE, now=1.0)
+    after.adopt(before)
+
+    assert known(after, "a", "b") == ["b"]
+    assert after.take("a", PACE, now=1.0) == 0.0
+    assert after.take("b", PACE, now=1.0) == 1.0

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import itertools
 import threading
+import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -141,7 +143,7 @@ def test_what_is_recalled_stays(store):
 def test_a_call_is_recalled_as_it_was(store):
     refs = (
         LogRef(backend="cloudflare", id="1", operation="chat", account_id="a", gateway_id="g", captured_at=1.25),
-        LogRef(backend="braintrust", id="ö", project_name="p\ud800", response_id="r", trace_id="t", span_id="s"),
+        LogRef(backend="braintrust", id="ö", project_name="p\u3000😀", response_id="r", trace_id="t", span_id="s"),
     )
     store.remember([Key("scope", "s")], Call(refs, repeats=True))
 
@@ -155,6 +157,20 @@ def test_of_more_than_a_thousand_calls_under_one_key_the_newest_are_recalled(sto
         store.remember([Key("scope", "s")], call(str(number)))
 
     assert ids(store.recall(Key("scope", "s"))) == [str(number) for number in range(3, 1_003)]
+
+
+# --- what is there for an entry
+
+
+def test_it_says_whether_anything_waits_for_an_entry_or_is_on_its_way(store):
+    there, elsewhere = item(), item(entry="other")
+    assert not store.holds(there.ref)
+    store.put([there])
+    assert (store.holds(there.ref), store.holds(elsewhere.ref)) == (True, False)
+    claimed = claim_one(store)
+    assert store.holds(there.ref)
+    settle(store, claimed)
+    assert not store.holds(there.ref)
 
 
 # --- putting and claiming
@@ -184,7 +200,7 @@ def test_what_is_put_is_due_at_once_by_entry_in_the_order_of_putting(store):
 @pytest.mark.parametrize("feedback", [Feedback(), SAID, EVERYTHING, CLEARED])
 def test_an_item_comes_out_as_it_was_put(store, feedback):
     where = LogRef(
-        backend="cloudflare", id="ü", operation="chat", account_id="a\ud800", gateway_id="g", captured_at=2.5
+        backend="cloudflare", id="ü", operation="chat", account_id="a\u3000😀", gateway_id="g", captured_at=2.5
     )
     put = Item(id="x", ref=where, feedback=feedback, created_at=1763770000.123456, attempts=3, reason="503: \ud800 ü")
     store.put([put])
@@ -192,6 +208,16 @@ def test_an_item_comes_out_as_it_was_put(store, feedback):
     assert store.listed(dead=False, most=1) == [put]
     assert store.fates(["x"]) == {"x": ("queued", put)}
     assert claim_one(store).items == (put,)
+
+
+def test_an_item_with_a_row_comes_out_as_it_was_put_and_before_what_came_after_it(store):
+    row = item("e", 0)._replace(feedback=Feedback(), row={"input": [{"é": None}], "metrics": {"start": 1.5}})
+    store.put([row])
+    store.put([item("e", 1)])
+    (claim,) = store.claim("cloudflare", now=1.0, most=9, lease=60)
+    assert claim.items == (row, item("e", 1))
+    store.conclude([(claim, Conclusion(settled=claim.items[1:], buried=claim.items[:1]))])
+    assert store.listed(dead=True, most=9) == [row]
 
 
 def test_no_more_entries_are_claimed_than_asked_for(store):
@@ -223,11 +249,11 @@ def test_log_entries_of_the_same_id_in_two_places_are_two(store):
     assert sorted(one.id for one in given_out(claims)) == [one.id for one in items]
 
 
-def test_every_lease_has_a_token_of_its_own(store):
+def test_every_lease_of_an_entry_has_a_token_of_its_own(store):
     store.put([item(str(number)) for number in range(5)])
     claims = claim(store) + claim(store, now=NOW + LEASE)
 
-    assert len({claimed.token for claimed in claims}) == 10
+    assert len({(claimed.entry, claimed.token) for claimed in claims}) == 10
 
 
 def test_an_item_that_is_put_again_is_taken_once(store):
@@ -522,6 +548,40 @@ def test_a_hold_does_not_fill_the_bucket(store):
     assert takes(store, 1) == [pytest.approx(0.5)]
 
 
+# --- notes
+
+
+def test_a_note_takes_the_place_of_the_one_that_was_meant_and_of_no_other(store):
+    assert store.swap("n", "", "a", seconds=60) == "a"
+    assert store.swap("n", "", "b", seconds=60) == "a"
+    assert store.swap("n", "b", "c", seconds=60) == "a"
+    assert store.swap("n", "a", "b", seconds=60) == "b"
+    assert store.swap("n", "a", "c", seconds=60) == "b"
+    assert store.swap("another", "a", "c", seconds=60) == "c"
+
+
+def test_a_note_is_forgotten_when_its_time_is_over(store):
+    store.swap("n", "", "long", seconds=60)
+    store.swap("n", "long", "short", seconds=0.05)
+    ends_at = time.monotonic() + 20
+    while store.swap("n", "", "new", seconds=60) == "short":
+        assert time.monotonic() < ends_at
+    assert store.swap("n", "", "newer", seconds=60) == "new"
+
+
+def test_of_many_who_note_something_at_once_one_is_the_first(store):
+    with ThreadPoolExecutor(8) as threads:
+        found = list(threads.map(lambda number: store.swap("n", "", f"of {number}", seconds=60), range(40)))
+    assert len(set(found)) == 1
+
+
+def test_processes_that_share_a_store_share_its_notes(stores):
+    one, other = stores
+    assert one.swap("n", "", "a", seconds=60) == "a"
+    assert other.swap("n", "a", "b", seconds=60) == "b"
+    assert one.swap("n", "a", "c", seconds=60) == "b"
+
+
 # --- looking, reviving, purging
 
 
@@ -647,8 +707,8 @@ def test_closing_it_any_number_of_times_leaves_it_usable(store):
     store.close()
     store.remember([Key("scope", "s")], call("1"))
     store.put([item()])
-    store.close()
-    store.close()
+    store.close(0.1)
+    store.close(None)
 
     assert ids(store.recall(Key("scope", "s"))) == ["1"]
     assert claim_one(store).items == (item(),)
@@ -1060,6 +1120,18 @@ def test_the_check_finds_an_empty_outbox_in_order_and_changes_nothing(store):
     settle(store, claim_one(store))
     assert ("outbox", "ok", "nothing waits, and there are no dead letters") in findings(store)
     assert is_empty(store)
+
+
+def test_what_was_put_meanwhile_waits_with_what_was_postponed_though_an_earlier_one_has_settled_that(store):
+    store.put([item(number=1)])
+    late = claim_one(store, lease=1.0)
+    claimed = claim_one(store, now=NOW + 1)
+    store.put([item(number=2)])
+    settle(store, late)
+    postpone(store, claimed, NOW + 10)
+
+    assert store.next_due("cloudflare") == NOW + 10
+    assert claim_one(store, now=NOW + 10).items == (item(number=2),)
 
 
 def test_an_entry_that_a_later_worker_postponed_is_gone_when_the_earlier_one_settles_it_after_all(store):

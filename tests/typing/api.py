@@ -14,6 +14,7 @@ from openai import AsyncAzureOpenAI, AsyncOpenAI, AzureOpenAI, OpenAI
 from openai.types.chat import ChatCompletion
 
 import thumbprint
+import thumbprint.workers
 from thumbprint import (
     Braintrust,
     Cloudflare,
@@ -28,6 +29,7 @@ from thumbprint import (
     errors,
 )
 from thumbprint.web import asgi, wsgi
+from thumbprint.workers import AI, AIGateway
 
 Status = Literal["queued", "delivered", "failed", "dropped"]
 
@@ -66,6 +68,7 @@ thumbprint.configure(
     backends=(
         Cloudflare(api_token="t", account_id="a", gateway_id="g", base_url="https://api.cloudflare.com/client/v4"),
         Braintrust(api_key="k", api_url="https://api.braintrust.dev", parent="project_name:P", gateway_url="https://g"),
+        Braintrust(log_calls=True, redact=lambda row: {**row, "input": None} if row["input"] else None),
     )
 )
 own = Thumbprint(backends=[Cloudflare()], store="memory://", disabled=True)
@@ -169,7 +172,7 @@ generator(b"")  # type: ignore[arg-type]
 
 
 async def decorated_coroutines_and_generators_are_used_as_ever() -> None:
-    pending = assert_type(coroutine("Where is Ulm?", limit=1), Coroutine[Any, Any, list[str]])
+    pending: Coroutine[Any, Any, list[str]] = coroutine("Where is Ulm?", limit=1)
     assert_type(await pending, list[str])
     assert_type(await chat.coroutine_method("Where is Ulm?"), int)
     await coroutine(17)  # type: ignore[arg-type]
@@ -268,7 +271,7 @@ assert_type(receipt.outcomes, tuple[Outcome, ...])
 assert_type(receipt.wait(), Receipt)
 assert_type(receipt.wait(timeout=0.5), Receipt)
 receipt.status = "delivered"  # type: ignore[misc]
-if receipt.status == "done":  # type: ignore[comparison-overlap]
+if receipt.status == "done":  # type: ignore[comparison-overlap]  # mypy alone
     pass
 
 
@@ -364,3 +367,17 @@ type_errors: list[type[TypeError]] = [thumbprint.ArgumentTypeError, thumbprint.U
 lookup_errors: list[type[LookupError]] = [thumbprint.UnknownTargetError, thumbprint.AmbiguousTargetError]
 ours: list[type[errors.ThumbprintError]] = [*value_errors]  # type: ignore[list-item]
 ours = [errors.ArgumentValueError, errors.UnknownTargetError, errors.ConfigurationError]
+
+
+# In a Cloudflare Worker.
+
+
+async def in_a_worker(env: Any) -> None:
+    assert_type(thumbprint.workers.configure(env.AI, secret="s", gateway_id="production"), Thumbprint)
+    ai = assert_type(thumbprint.workers.wrap(env.AI), AI)
+    thumbprint.workers.wrap(env.AI, thumbprint=own)
+    answer = await ai.run("@cf/meta/llama-3.1-8b-instruct", {"prompt": "?"}, {"gateway": {"id": "production"}})
+    assert_type(await thumbprint.workers.settle(thumbprint.record_feedback(answer, thumbs="up"), timeout=5), Status)
+    thumbprint.configure(backends=[AIGateway(env.AI, gateway_id="production")], delivery="inline")
+    thumbprint.workers.configure()  # type: ignore[call-arg]
+    AIGateway()  # type: ignore[call-arg]

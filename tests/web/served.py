@@ -1,6 +1,7 @@
 """A program: an application with middleware and endpoint on a port of its own, which it prints; ends with its input.
 
-GET /chat calls the model, /stream calls it after the headers have left; POST /feedback takes the vote.
+GET /chat calls the model, /stream calls it after the headers have left; POST /feedback takes the vote, /limited at
+most three of a token in a minute.
 """
 
 from __future__ import annotations
@@ -34,7 +35,12 @@ def stream(request):
     return StreamingResponse(ask() for _ in range(1))
 
 
-routes = [Route("/chat", chat), Route("/stream", stream), Route("/feedback", FeedbackEndpoint(per_minute=6000))]
+routes = [
+    Route("/chat", chat),
+    Route("/stream", stream),
+    Route("/feedback", FeedbackEndpoint(per_minute=6000)),
+    Route("/limited", FeedbackEndpoint(per_minute=3)),
+]
 server = uvicorn.Server(
     uvicorn.Config(ThumbprintMiddleware(Starlette(routes=routes)), log_level="warning", lifespan="off")
 )

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 from urllib.parse import urlencode
 
 import pytest
@@ -13,7 +16,8 @@ import sdk
 import web_clients
 
 import thumbprint
-from thumbprint.errors import ArgumentTypeError, ArgumentValueError, FeedbackRefusedError
+from thumbprint.errors import ArgumentTypeError, ArgumentValueError, FeedbackRefusedError, StoreError
+from thumbprint.stores import MemoryStore, memory
 from thumbprint.web import _fields, _recent, asgi, wsgi
 
 JSON = ("Content-Type", "application/json")
@@ -88,7 +92,8 @@ def test_json_is_taken_and_lands_on_the_log_entry(endpoint, emulator, token):
     assert got.status == 202
     assert got.headers["content-type"] == "application/json"
     assert re.fullmatch("[0-9a-f]{32}", got.document["id"])
-    assert got.document == {"id": got.document["id"], "status": "queued"}
+    assert set(got.document) == {"id", "status"}
+    assert got.document["status"] in {"queued", "delivered"}  # by then delivery may have been faster
     assert votes(emulator) == [(-1, 25)]
     assert emulator.cloudflare_logs()[0]["metadata"]["comment"] == "wrong city"
 
@@ -219,6 +224,7 @@ def test_malformed_json_is_refused(endpoint, body, detail):
         ({"comment": 7}, "comment"),
         ({"comment": "\ud800"}, "comment"),
         ({"tags": "a"}, "tags"),
+        ({"expected": json.loads("[" * 101 + "]" * 101)}, "expected.*nested too deeply"),
     ],
 )
 def test_fields_of_the_wrong_kind_are_refused(endpoint, token, fields, detail):
@@ -389,11 +395,65 @@ def test_a_browser_is_shown_a_refusal_as_a_page(endpoint):
     assert b"<script" not in got.body
 
 
+@pytest.mark.parametrize(
+    ("refusal", "status", "title"),
+    [
+        (lambda: "x", 400, "Your feedback was not taken"),
+        (lambda: thumbprint.token_for(REF)[:-2] + "__", 403, "This link cannot be used"),
+        (lambda: thumbprint.token_for(REF, expires_in=0.001), 410, "This link has expired"),
+    ],
+)
+def test_a_refusal_is_told_for_people_too(endpoint, monkeypatch, refusal, status, title):
+    query = urlencode({"token": refusal()})
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 2)
+    got = endpoint("GET", query=query, headers=[HTML])
+    page = got.body.decode()
+    assert got.status == status
+    assert f"<title>{title}</title>" in page
+    assert f"<h1>{title}</h1>" in page
+    assert re.search(f'class="detail">{status} [A-Z].*: .*token', page)
+    assert {"cache-control": "no-store", "referrer-policy": "no-referrer", "x-frame-options": "DENY"}.items() <= (
+        got.headers.items()
+    )
+
+
+def test_what_the_application_refuses_is_shown_in_its_own_words(endpoint, token):
+    def on_feedback(request, feedback):
+        raise FeedbackRefusedError("members <only>", status=410)
+
+    endpoint.serve(on_feedback=on_feedback)
+    got = endpoint.fill_in(HTML, token=token, thumbs="up")
+    assert got.status == 410
+    assert b"<h1>Your feedback was not taken</h1><p>members &lt;only&gt;</p>" in got.body
+
+
+@pytest.mark.parametrize(
+    ("accept", "kind"),
+    [
+        ("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", "text/html; charset=utf-8"),
+        ("TEXT/HTML; charset=utf-8; Q=0.5", "text/html; charset=utf-8"),
+        ("text/html, application/json", "text/html; charset=utf-8"),
+        ("text/html; q=high", "text/html; charset=utf-8"),
+        ("text/html;q=0", "application/problem+json"),
+        ("application/json, text/html;q=0.9", "application/problem+json"),
+        ("application/problem+json;q=0.6, text/html;q=0.5", "application/problem+json"),
+        ("application/problem+json", "application/problem+json"),
+        ("*/*", "application/problem+json"),
+        ("", "application/problem+json"),
+    ],
+)
+def test_a_refusal_is_a_page_for_those_who_would_rather_have_one(endpoint, accept, kind):
+    got = endpoint("GET", headers=[("Accept", accept)])
+    assert (got.status, got.headers["content-type"]) == (400, kind)
+
+
 def test_a_link_without_a_usable_token_is_refused(endpoint):
     is_problem(endpoint("GET"), 400, "give a token")
     is_problem(endpoint("GET", query="token=a&token=b"), 400, "twice")
-    is_problem(endpoint("GET", query="token=%ff"), 400, "no form")
-    is_problem(endpoint("GET", query="token=\xff"), 400, "not UTF-8")
+    is_problem(endpoint("GET", query="token=%ff"), 400, "this is no token")
+    is_problem(endpoint("GET", query="token=\xff"), 400, "this is no token")
+    is_problem(endpoint("GET", query="&".join(f"a{n}=1" for n in range(50))), 400, "no form")
     link = urlencode({"token": thumbprint.token_for(REF, allow=("tags",))})
     is_problem(endpoint("GET", query=link), 403, "asks for none of tags")
 
@@ -414,6 +474,13 @@ def test_the_page_asks_for_what_the_token_allows(endpoint, allow, shown, hidden)
     assert [f'name="{name}"' in page for name in hidden] == [False] * len(hidden)
     assert "<b a" not in page
     assert ('value="0.5" checked' in page) is (allow == ("score",))
+
+
+@pytest.mark.parametrize("marks", ["utm_campaign=M%E4rz", "a=\xe4", "a", "a=1&a=2", "=", "&&", "amp;thumbs=down"])
+def test_a_link_works_whatever_a_mailing_adds_to_it(endpoint, marks):
+    got = endpoint("GET", query=f"{urlencode({'token': thumbprint.token_for(REF), 'thumbs': 'up'})}&{marks}")
+    assert got.status == 200
+    assert b'value="up" checked' in got.body
 
 
 def test_head_is_answered_without_a_body(endpoint):
@@ -496,12 +563,53 @@ def test_a_hook_that_adds_nothing_changes_nothing(endpoint, emulator, token):
     assert votes(emulator) == [(-1, None)]
 
 
-@pytest.mark.parametrize("added", [{"thumbs": "down"}, {"user_id": ""}])
-def test_a_hook_that_adds_what_it_may_not_is_the_servers_fault(endpoint, emulator, token, added):
+@pytest.mark.parametrize(
+    "added",
+    [
+        *({"thumbs": "down"}, {"user_id": ""}, {"user_id": 5}, {"metadata": "a"}, {"metadata": {"a": {1}}}, {1: 2}),
+        *(5, 0, False, True, "user_id", "", [], ["user_id"], range(3)),
+    ],
+    ids=repr,
+)
+def test_a_hook_that_returns_what_it_may_not_is_the_servers_fault(endpoint, emulator, token, added):
     endpoint.serve(on_feedback=lambda request, feedback: added)
-    with pytest.raises(ArgumentValueError, match=r"on_feedback|user_id"):
+    with pytest.raises((ArgumentValueError, ArgumentTypeError), match=r"on_feedback|user_id|metadata"):
         endpoint.say(token=token, thumbs="up")
     assert votes(emulator) == [(None, None)]
+
+
+def test_what_a_hook_adds_stands_beside_what_was_said_and_none_of_it_is_taken_away(endpoint, emulator, client):
+    token = thumbprint.token_for(answered(client), allow=("thumbs", "metadata"))
+    added = iter([{"user_id": None, "metadata": None}, {"metadata": {"plan": "pro"}}])
+    endpoint.serve(on_feedback=lambda request, feedback: next(added))
+    for metadata in ({"page": "/a", "plan": "free"}, {"page": "/b", "plan": "free"}):
+        assert endpoint.say(token=token, metadata=metadata).status == 202
+    votes(emulator)
+    assert emulator.cloudflare_logs()[0]["metadata"] == {"page": "/b", "plan": "pro"}
+
+
+@pytest.mark.parametrize("hook", [5, "on_feedback", {}])
+def test_a_hook_that_is_no_function_is_refused_at_once(endpoint, hook):
+    with pytest.raises(ArgumentTypeError, match="on_feedback"):
+        endpoint.serve(on_feedback=hook)
+
+
+def test_wsgi_takes_no_coroutine_function(emulator, secret, token):
+    async def on_feedback(environ, feedback):
+        pass
+
+    class Hook:
+        def __call__(self, environ, feedback):
+            self.made = on_feedback(environ, feedback)
+            return self.made
+
+    side, hook = Side(wsgi, web_clients.through_wsgi), Hook()
+    with pytest.raises(ArgumentTypeError, match="nobody awaits in WSGI"):
+        side.serve(on_feedback=on_feedback)
+    side.serve(on_feedback=hook)
+    with pytest.raises(ArgumentTypeError, match=r"on_feedback returned .* of type coroutine"):
+        side.say(token=token, thumbs="up")
+    hook.made.close()
 
 
 def test_a_hook_may_be_a_coroutine_function(emulator, secret, token):
@@ -523,57 +631,168 @@ def test_a_refusal_has_a_status_that_blames_the_client(status):
 # limits
 
 
-def test_what_is_remembered_of_tokens_is_bounded(monkeypatch):
-    monkeypatch.setattr(_recent, "MAX_TOKENS", 3)
-    recent = _recent.Recent(1, lambda: 0.0)
-    assert [recent.wait(b"%d" % n) for n in range(5)] == [0] * 5
-    assert [recent.wait(b"%d" % n) for n in (4, 3, 2)] == [60, 60, 60]
-    assert recent.wait(b"0") == 0
+class Meeting(MemoryStore):
+    """A store that several endpoints share, with what they called its buckets and notes."""
+
+    shared = True
+
+    def __init__(self):
+        super().__init__()
+        self.told = []
+        self.fails = ()
+
+    def take(self, bucket, pace, *, now):
+        self._meet("take", bucket)
+        return super().take(bucket, pace, now=now)
+
+    def swap(self, name, old, new, *, seconds):
+        self._meet("swap", name, old, new)
+        return super().swap(name, old, new, seconds=seconds)
+
+    def put(self, items):
+        self._meet("put")
+        return super().put(items)
+
+    def _meet(self, name, *told):
+        self.told += told
+        if name in self.fails:
+            raise StoreError("the store is away")
 
 
-def test_the_words_count_again_after_a_while_and_after_a_failure():
-    now = [0.0]
-    recent = _recent.Recent(60, lambda: now[0])
-    done = []
+@pytest.fixture
+def meeting(endpoint):
+    """A store that the process-wide thumbprint has; nothing of it is delivered."""
+    store = Meeting()
+    thumbprint.configure(store=store, delivery="none")
+    return store
 
+
+def kept(store):
+    return [item.feedback for item in store.listed(dead=False, most=99)]
+
+
+def test_processes_that_share_a_store_count_a_double_click_once(endpoint, meeting):
+    token = thumbprint.token_for(REF)
+    first = endpoint.say(token=token, comment="a")
+    again = endpoint.serve().say(token=token, comment="a")
+    other = endpoint.serve().say(token=token, comment="b")
+    back = endpoint.serve().say(token=token, comment="a")
+    assert [got.status for got in (first, again, other, back)] == [202] * 4
+    assert again.document == first.document
+    assert len({got.document["id"] for got in (first, other, back)}) == 3
+    assert [feedback.comments for feedback in kept(meeting)] == [("a",), ("b",), ("a",)]
+
+
+def test_processes_that_share_a_store_share_the_limit_of_each_token(endpoint, meeting):
+    token, other = thumbprint.token_for(REF), thumbprint.token_for(REF, allow=("thumbs",))
+    assert endpoint.serve(per_minute=2).say(token=token, thumbs="up").status == 202
+    assert endpoint.serve(per_minute=2).say(token=token, thumbs="down").status == 202
+    got = endpoint.serve(per_minute=2).say(token=token, thumbs="up")
+    is_problem(got, 429, "wait (29|30) s")
+    assert endpoint.say(token=other, thumbs="up").status == 202
+
+
+def test_a_flood_that_one_process_refuses_does_not_get_on_to_the_store(endpoint, meeting):
+    token = thumbprint.token_for(REF)
+    endpoint.serve(per_minute=1).say(token=token, thumbs="up")
+    meeting.told.clear()
+    assert {endpoint.say(token=token, thumbs="up").status for _ in range(20)} == {429}
+    assert meeting.told == []
+
+
+def test_what_the_store_is_told_shows_neither_token_nor_words(endpoint, meeting):
+    token = thumbprint.token_for(REF)
+    endpoint.say(token=token, thumbs="up", comment="wrong city")
+    endpoint.say(token=token, thumbs="up", comment="wrong city")
+    assert len(meeting.told) == 2 + 3 * 3
+    assert not [text for text in meeting.told if token[4:20] in text or "wrong" in text or "up" in text]
+    guessed = hashlib.sha256(json.dumps([{"comment": "wrong city", "thumbs": "up"}, None]).encode()).hexdigest()
+    assert not [text for text in meeting.told if guessed[:16] in text]
+
+
+def test_users_whose_token_is_the_same_count_one_by_one(endpoint, meeting):
+    users = iter(["u-1", "u-2"])
+    endpoint.serve(on_feedback=lambda request, feedback: {"user_id": next(users)})
+    token = thumbprint.token_for(REF)
+    assert len({endpoint.say(token=token, thumbs="up").document["id"] for _ in range(2)}) == 2
+
+
+def test_a_store_that_cannot_be_asked_costs_no_vote_and_each_process_limits_by_itself(endpoint, meeting, caplog):
+    meeting.fails = {"take", "swap"}
+    endpoint.serve(per_minute=2)
+    token = thumbprint.token_for(REF)
+    first, again, late = [endpoint.say(token=token, comment="a") for _ in range(3)]
+    assert first.document == again.document
+    assert (first.status, late.status) == (202, 429)
+    assert len(kept(meeting)) == 1
+    assert "limits feedback by itself: the store is away" in caplog.text
+
+
+def test_what_could_not_be_stored_is_stored_at_once_when_it_is_said_again(endpoint, meeting, monkeypatch):
+    monkeypatch.setattr(_recent, "time", SimpleNamespace(time=time.time))  # it waits for nobody, so it needs no sleep
+    token = thumbprint.token_for(REF)
+    meeting.fails = {"put"}
+    is_problem(endpoint.say(token=token, comment="a"), 503, "try again later")
+    meeting.fails = ()
+    assert endpoint.serve().say(token=token, comment="a").status == 202
+    assert [feedback.comments for feedback in kept(meeting)] == [("a",)]
+
+
+def test_the_words_count_again_after_a_while(endpoint, meeting, monkeypatch):
+    token = thumbprint.token_for(REF)
+    first = endpoint.say(token=token, comment="a")
+    monkeypatch.setattr(memory.time, "monotonic", lambda now=memory.time.monotonic: now() + 9)
+    assert endpoint.say(token=token, comment="a").document == first.document
+    monkeypatch.setattr(memory.time, "monotonic", lambda now=memory.time.monotonic: now() + 2)
+    assert endpoint.say(token=token, comment="a").document != first.document
+
+
+class Recorded:
+    """Two who say the same words: the second comes while the first records, which then ends as it is told to."""
+
+    def __init__(self, monkeypatch):
+        self.recent, self.between = _recent.Recent(60), lambda: None
+        self.waiting = threading.Event()
+        slept = SimpleNamespace(sleep=lambda _: self.waiting.set(), time=time.time)  # others' own sleep stays as it is
+        monkeypatch.setattr(_recent, "time", slept)
+
+    def run(self, end):
+        with ThreadPoolExecutor(1) as threads:
+
+            def record():
+                self.second = threads.submit(self.recent.once, None, "t", "w", lambda: "second")
+                assert self.waiting.wait(20)
+                self.between()
+                return end()
+
+            first = self.recent.once(None, "t", "w", record)
+            return first, self.second.result(20)
+
+
+def test_a_double_click_waits_for_the_first_ones_answer(monkeypatch):
+    assert Recorded(monkeypatch).run(lambda: "first") == ("first", "first")
+
+
+def test_a_double_click_records_where_the_first_could_not(monkeypatch):
     def fail():
-        raise KeyError
+        raise StoreError("no")
 
-    with pytest.raises(KeyError):
-        recent.once(b"t", b"w", fail)
-    for at in (0.0, 9.9, 10.1):
-        now[0] = at
-        recent.once(b"t", b"w", lambda: done.append(None))
-    assert len(done) == 2
+    both = Recorded(monkeypatch)
+    with pytest.raises(StoreError, match="no"):
+        both.run(fail)
+    assert both.second.result(20) == "second"
 
 
-def test_a_double_click_waits_for_the_first_ones_answer_and_fails_with_it(monkeypatch):
-    recent = _recent.Recent(60)
-    waiting, results = threading.Event(), []
+def test_a_double_click_records_where_another_word_came_between(monkeypatch):
+    both = Recorded(monkeypatch)
+    both.between = lambda: both.recent.once(None, "t", "x", lambda: "between")
+    assert both.run(lambda: "first") == ("first", "second")
 
-    class Watched(_recent.Future):
-        def result(self, timeout=None):
-            waiting.set()
-            return super().result(timeout)
 
-    def click():
-        with pytest.raises(KeyError) as caught:
-            recent.once(b"t", b"w", lambda: pytest.fail("recorded twice"))
-        results.append(caught.value)
-
-    second = threading.Thread(target=click)
-
-    def record():
-        second.start()
-        assert waiting.wait(20)
-        recent.once(b"t", b"x", lambda: None)  # another word meanwhile
-        raise KeyError("no")
-
-    monkeypatch.setattr(_recent, "Future", Watched)
-    with pytest.raises(KeyError) as caught:
-        recent.once(b"t", b"w", record)
-    second.join(20)
-    assert results == [caught.value]
+def test_what_a_process_took_up_and_died_over_is_recorded_when_it_is_said_again():
+    store = MemoryStore()
+    store.swap("feedback:t", "", "w of-the-dead", seconds=0.1)
+    assert _recent.Recent(60).once(store, "t", "w", lambda: "again") == "again"
 
 
 def test_forms_take_no_more_than_links_do():

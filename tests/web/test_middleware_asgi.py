@@ -8,6 +8,7 @@ import pytest
 import web_clients
 
 import thumbprint
+from thumbprint import _log
 from thumbprint.errors import ArgumentTypeError, ArgumentValueError
 from thumbprint.web import _headers, _visits
 from thumbprint.web.asgi import ThumbprintMiddleware
@@ -199,6 +200,18 @@ def test_a_predicate_that_fails_costs_the_request_its_scope_and_no_more(caplog):
 def test_unusable_settings_are_refused_at_once(settings, error):
     with pytest.raises(error):
         ThumbprintMiddleware(sending(), **settings)
+
+
+def test_without_a_secret_there_is_no_token_and_one_line_in_the_log_says_so(caplog):
+    middleware = ThumbprintMiddleware(sending(START, LAST))
+    for _ in range(2):
+        sent, _ = asyncio.run(web_clients.asgi_call(middleware))
+        assert [name for name, _ in sent[0]["headers"][1:]] == [b"x-feedback-id", EXPOSED[0]]
+        _log.forget()  # as after a minute
+    [line] = caplog.records
+    assert (line.name, line.levelname) == ("thumbprint", "WARNING")
+    assert line.getMessage().startswith("responses leave without a feedback token: ")
+    assert "set THUMBPRINT_SECRET" in line.getMessage()
 
 
 def test_an_environment_that_cannot_be_used_costs_the_token_and_no_more(monkeypatch, caplog):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import json
+import socket
 import threading
 import types
 from typing import Annotated
@@ -380,3 +381,45 @@ def test_the_endpoint_can_be_the_whole_application(client, emulator, module, run
         bad = browser.post("/", content=json.dumps({"token": token}), headers={"Content-Type": "application/json"})
         assert bad.status_code == 400
     assert votes(emulator) == [-1]
+
+
+@pytest.fixture(params=["uvicorn", "waitress"])
+def endpoint(request, client):
+    """The address of a server whose whole application is the endpoint."""
+    made = {
+        "uvicorn": (asgi.FeedbackEndpoint, web_clients.uvicorn_running),
+        "waitress": (wsgi.FeedbackEndpoint, web_clients.waitress_running),
+    }
+    make, running = made[request.param]
+    with running(make()) as address:
+        yield address
+
+
+def post_by_hand(address, body, *, length=None):
+    """Return a connection on which a request was begun, and the rest of it."""
+    host, port = address.removeprefix("http://").split(":")
+    connection = socket.create_connection((host, int(port)), timeout=web_clients.PATIENCE)
+    head = f"POST / HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\nConnection: close\r\n"
+    connection.sendall(f"{head}Content-Length: {length or len(body)}\r\n\r\n".encode())
+    return connection, body
+
+
+def test_who_goes_away_in_the_middle_of_a_body_says_nothing_and_harms_nobody(endpoint, client, emulator):
+    answer = client.chat.completions.create(model="gpt-5", messages=sdk.asked())
+    said = {"token": thumbprint.token_for(answer), "thumbs": "up"}
+    connection, body = post_by_hand(endpoint, json.dumps(said).encode(), length=9999)
+    connection.sendall(body)
+    connection.close()
+    assert httpx.post(endpoint, json=said | {"thumbs": "down"}, trust_env=False).status_code == 202
+    assert votes(emulator) == [-1]
+
+
+def test_a_body_that_drips_in_is_waited_for(endpoint, client, emulator):
+    answer = client.chat.completions.create(model="gpt-5", messages=sdk.asked())
+    said = json.dumps({"token": thumbprint.token_for(answer), "thumbs": "up"}).encode()
+    connection, body = post_by_hand(endpoint, said)
+    for at in range(len(body)):
+        connection.sendall(body[at : at + 1])
+    with connection, connection.makefile("rb") as answered:
+        assert answered.readline().startswith(b"HTTP/1.1 202 ")
+    assert votes(emulator) == [1]

@@ -1,8 +1,12 @@
 """The services that keep log entries: one file each, with everything that is known about it and no I/O."""
 
+from .._model import UNSET, Feedback
 from ._protocol import (
     Answer,
     Backend,
+    CallRecord,
+    Carried,
+    Carrier,
     Confirmable,
     Confirmation,
     Diagnosable,
@@ -10,10 +14,17 @@ from ._protocol import (
     Emitting,
     Event,
     Exchange,
+    Findable,
+    Found,
     Homed,
     HttpRequest,
+    Logging,
     Plan,
+    Search,
+    Spanning,
+    Tagging,
     Verdict,
+    Wanted,
     judge,
     known_home,
 )
@@ -22,9 +33,13 @@ from .cloudflare import Cloudflare
 from .opentelemetry import OpenTelemetry
 
 __all__ = [
+    "UNSET",
     "Answer",
     "Backend",
     "Braintrust",
+    "CallRecord",
+    "Carried",
+    "Carrier",
     "Cloudflare",
     "Confirmable",
     "Confirmation",
@@ -33,11 +48,19 @@ __all__ = [
     "Emitting",
     "Event",
     "Exchange",
+    "Feedback",
+    "Findable",
+    "Found",
     "Homed",
     "HttpRequest",
+    "Logging",
     "OpenTelemetry",
     "Plan",
+    "Search",
+    "Spanning",
+    "Tagging",
     "Verdict",
+    "Wanted",
     "judge",
     "known_home",
 ]

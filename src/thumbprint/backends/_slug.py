@@ -11,7 +11,7 @@ import json
 from dataclasses import dataclass
 from typing import Any, Final
 
-_OBJECT_TYPES: Final = {1: "experiment", 2: "project_logs", 3: "playground_logs"}
+OBJECT_TYPES: Final = {1: "experiment", 2: "project_logs", 3: "playground_logs"}
 _FIELDS: Final = {1: "object_id", 2: "row_id", 3: "span_id", 4: "root_span_id"}
 _V3_ENTRY: Final = dict.fromkeys(_FIELDS, 16)  # bytes: a UUID each
 _V4_ENTRY: Final = {3: 8, 4: 16}  # bytes: OpenTelemetry's ids, told in hex
@@ -47,7 +47,7 @@ def project_slug(name: str) -> str:
 
 def _decode(raw: bytes) -> Slug:
     version, object_type, count = raw[0], raw[1], raw[2]
-    if version not in _ENTRY_BYTES or object_type not in _OBJECT_TYPES:
+    if version not in _ENTRY_BYTES or object_type not in OBJECT_TYPES:
         raise ValueError(f"version {version}, type {object_type}")
     found: dict[str, str] = {}
     at = 3
@@ -62,7 +62,7 @@ def _decode(raw: bytes) -> Slug:
     rest = json.loads(raw[at:]) if raw[at:] else {}
     if not isinstance(rest, dict):
         raise ValueError("the JSON part is no object")
-    return _slug(version, _OBJECT_TYPES[object_type], found, rest)
+    return _slug(version, OBJECT_TYPES[object_type], found, rest)
 
 
 def _uuid(value: bytes) -> str:

@@ -5,16 +5,22 @@ Sources: the gateway's and the REST API's documentation, https://www.braintrust.
 
 from __future__ import annotations
 
+import uuid
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeAlias
 from urllib.parse import quote, urlsplit
 
+from .._excerpt import excerpt
+from .._log import warn
 from .._model import UNSET, Feedback, Finding, LogRef, Pace, Verification
 from ..errors import ConfigurationError, MissingCredentialsError
 from ._comparison import Comparison, same_json
 from ._protocol import (
     DOT_SEGMENTS,
     Answer,
+    CallRecord,
     Confirmation,
     Diagnosis,
     Exchange,
@@ -23,14 +29,20 @@ from ._protocol import (
     Verdict,
     check_settings,
     checked_id,
+    is_on,
     judge,
     url_lies_under,
+    url_lies_under_any,
     words_of,
 )
-from ._slug import decode_slug, project_slug
+from ._slug import Slug, decode_slug, project_slug
+from ._spans import current_span, in_use, read_span, stands_for_none, write_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping, Sequence
+    from collections.abc import Generator, Sequence
+
+Redact: TypeAlias = Callable[[dict[str, Any]], Mapping[str, Any] | None]
+"""Is given a row, and returns the row to write in its place, or None for none."""
 
 API_URL: Final = "https://api.braintrust.dev"
 OWN_DOMAIN: Final = "braintrust.dev"
@@ -40,6 +52,8 @@ PARENT: Final = "x-bt-parent"
 CACHED: Final = "x-bt-cached"
 PER_PAGE: Final = 100  # rows that one request of `confirm` fetches
 MOST_PAGES: Final = 20
+MOST_KNOWN: Final = 10_000  # rows of which is known that they are there
+OWN_ROW: Final = "7470"  # how the ids of rows begin that thumbprint writes, which are UUIDs of version 8 (RFC 9562)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +71,14 @@ class _Home:
 _NOWHERE: Final = _Home()
 _NOT_BRAINTRUST: Final = Verdict(kind="retry", reason="the answer is not one of Braintrust's API: a proxy in between?")
 _OF_A_CALL: Final = ("input", "output", "error", "metrics", "span_attributes")  # what a row has that a call made
+_METRICS: Final = {
+    "input_tokens": "prompt_tokens",
+    "output_tokens": "completion_tokens",
+    "total_tokens": "tokens",
+    "cached_tokens": "prompt_cached_tokens",
+    "cache_creation_tokens": "prompt_cache_creation_tokens",
+    "reasoning_tokens": "completion_reasoning_tokens",
+}
 _PARENT_KINDS: Final = {"experiment": "experiment_id", "project_logs": "project_id", "playground_logs": "playground_id"}
 
 
@@ -67,8 +89,12 @@ class Braintrust:
     `api_key` pays for feedback; `api_url` is the API's (default `https://api.braintrust.dev`). `parent` says where
     calls through a Braintrust gateway are logged whose own headers do not say it (`project_name:NAME`,
     `project_id:UUID`, `experiment_id:UUID` or an exported span slug): without one the gateway logs nothing.
-    `gateway_url` is a gateway of one's own, or several, comma-separated. What is None comes from
-    `BRAINTRUST_API_KEY`, `BRAINTRUST_API_URL`, `BRAINTRUST_PARENT` and `BRAINTRUST_GATEWAY_URL`.
+    `gateway_url` is a gateway of one's own, or several, comma-separated. With `log_calls` each call that no gateway and
+    no span of Braintrust's SDK logs is logged by thumbprint, where `parent` says, with what was asked and answered.
+    `redact` is called with each such row, a dict, and returns the row to write, or None for none: the call is then no
+    target. Where it raises, nothing is written of what was asked and answered. Of a stream it is called twice: with
+    what is known when it begins, and with all of it when it has ended. What is None comes from `BRAINTRUST_API_KEY`,
+    `BRAINTRUST_API_URL`, `BRAINTRUST_PARENT`, `BRAINTRUST_GATEWAY_URL` and `BRAINTRUST_LOG_CALLS`.
     """
 
     api_key: str | None = field(default=None, repr=False)
@@ -76,25 +102,32 @@ class Braintrust:
     parent: str | None = None
     gateway_url: str | None = None
     pace: Pace | None = None
+    log_calls: bool | str | None = None
+    redact: Redact | None = field(default=None, repr=False)
     _project_ids: dict[str, str] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _written: dict[str, None] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     name: ClassVar[str] = "braintrust"
     id_headers: ClassVar[tuple[str, ...]] = (ROW_ID,)
-    batch_size: ClassVar[int] = 100
+    batch_size: ClassVar[int] = 200
     concurrency: ClassVar[int] = 8
+    log_size: ClassVar[int] = 5_000_000
     environment: ClassVar[Mapping[str, str]] = {
         "api_key": "BRAINTRUST_API_KEY",
         "api_url": "BRAINTRUST_API_URL",
         "parent": "BRAINTRUST_PARENT",
         "gateway_url": "BRAINTRUST_GATEWAY_URL",
+        "log_calls": "BRAINTRUST_LOG_CALLS",
     }
 
     def __post_init__(self) -> None:
         """Raise ConfigurationError for a setting that cannot be used, `parent` among them."""
-        check_settings(self, secret="api_key", urls=["api_url", "gateway_url"])
+        check_settings(self, secret="api_key", urls=["api_url", "gateway_url"], switches=["log_calls"])
+        if not (self.redact is None or callable(self.redact)):
+            raise ConfigurationError(f"Braintrust(redact=…) is of type {type(self.redact).__name__}: give a function")
         if self.parent:
             try:
-                _home_of_parent(self.parent)
+                LogRef.from_dict({"backend": self.name, "id": "any", **self.home})
                 _accepted_parent(self.parent)
             except ValueError as error:
                 raise ConfigurationError(
@@ -133,9 +166,50 @@ class Braintrust:
             experiment_id=home.experiment_id,
         )
 
+    def row_of(self, target: object) -> LogRef | None:
+        """Return the row of a span of Braintrust's SDK, or of what `span.export()` gave; None for anything else.
+
+        Raises ValueError for a span that has no row, whose row takes no feedback, or of which the SDK does not know yet
+        where it is.
+        """
+        if stands_for_none(target):
+            raise ValueError(
+                "the SDK gives it where no span is open, or no logger or experiment was set up: it has no row"
+            )
+        slug = _slug_in(target) if isinstance(target, str) else read_span(target)
+        if slug is None or not slug.row_id:
+            return None
+        home = _home_in(slug)
+        if home is None:
+            raise ValueError("it is of a playground, whose rows take no feedback")
+        return LogRef(backend=self.name, id=slug.row_id, **asdict(home))
+
+    @property
+    def spans_in_use(self) -> bool:
+        """Whether the SDK is imported, and feedback could reach its rows: that takes an API key."""
+        return bool(self.api_key) and in_use()
+
+    def current_row(self, exchange: Exchange) -> LogRef | None:
+        """Return the row of the SDK's current span as that of a call which is made in it; None where there is none."""
+        span = current_span()
+        ref = None if span is None else self.row_of(span)
+        if ref is None:
+            return None
+        home = {name: getattr(ref, name) for name in ("project_id", "project_name", "experiment_id")}
+        return exchange.log_ref(backend=self.name, id=ref.id, **home)
+
+    def write_rows(self) -> None:
+        """Have the SDK write its rows: the first that it writes of a span replaces what the service has by that id."""
+        write_rows()
+
     def repeats(self, exchange: Exchange) -> bool:
         """Whether `x-bt-cached` tells of a hit: the row is new then, the model's answer is not."""
         return answered_from_cache(exchange.response_headers)
+
+    @property
+    def asks(self) -> bool:
+        """Whether there is a parent to name in requests."""
+        return bool(self.parent)
 
     def request_headers(self, url: str, headers: Mapping[str, str]) -> Mapping[str, str]:
         """Return `x-bt-parent` for a request to a Braintrust gateway that has none and gets it from `parent`."""
@@ -172,27 +246,88 @@ class Braintrust:
     def deliver(self, batch: Sequence[tuple[LogRef, Feedback]]) -> Plan:
         """POST the batch to its project or experiment; a project that is known only by name is looked up once.
 
-        Where the project or experiment is not there, that is a verdict on all of the batch.
+        Where the project or experiment is not there, that is a verdict on all of the batch. Of a row that thumbprint
+        writes, so much as a LogRef tells is written first, unless this process has written it: feedback alone would
+        make a row that nobody can tell a call's from, where it was refused or lost.
         """
         place = yield from self._place(self._home(batch[0][0]))
         if isinstance(place, Verdict):
             return replace(place, whole=True)
+        own = [ref for ref, _ in batch if ref.id.startswith(OWN_ROW) and _is_own(ref.id)]
+        unwritten = [_bare_row(ref) for ref in own if ref.id not in self._written]
+        if unwritten:
+            verdict = yield from self._insert(place, unwritten)
+            if verdict.kind != "delivered":
+                return verdict
         items = [_item(ref.id, feedback) for ref, feedback in batch]
-        for ref, feedback in batch:  # an item holds but one comment
-            items += [{"id": ref.id, "comment": comment} for comment in feedback.comments[1:]]
+        for ref, feedback in batch:
+            if len(feedback.comments) > 1:  # an item holds but one
+                items += [{"id": ref.id, "comment": comment} for comment in feedback.comments[1:]]
         answer = yield self._request("POST", f"{place}/feedback", {"feedback": items})
         return replace(_judge(answer), whole=answer.status == 404)
 
-    def _place(self, home: _Home) -> Generator[HttpRequest, Answer, str | Verdict]:
-        """Find the path that the rows of a home are under, or what an answer means instead."""
+    @property
+    def logs_calls(self) -> bool:
+        """Whether `log_calls` is on."""
+        return is_on(self.log_calls)
+
+    def check_logging(self) -> None:
+        """Raise ConfigurationError where `log_calls` is on, and nothing says where to log."""
+        if self.logs_calls and not _home_of_parent(self.parent):
+            raise ConfigurationError(
+                "BRAINTRUST_LOG_CALLS (Braintrust(log_calls=…)) is on, but nothing says where calls are logged: set "
+                "BRAINTRUST_PARENT (Braintrust(parent=…)) to project_name:NAME, or to another project or experiment"
+            )
+
+    def new_entry(self, exchange: Exchange) -> LogRef:
+        """Return a row of a new id, in the project or experiment that `parent` names."""
+        return exchange.log_ref(backend=self.name, id=_new_row_id(), **self.home)
+
+    def row(self, ref: LogRef, record: CallRecord) -> Mapping[str, Any] | None:
+        """Return the row, as `redact` would have it."""
+        row = _row(ref, record)
+        if self.redact is None:
+            return row
+        try:
+            redacted = self.redact(row)
+            return None if redacted is None else _checked_row(ref, redacted)
+        except Exception as error:  # of the application's: its words may quote what they should not
+            reason = f"redact raised {type(error).__name__}"
+        warn("redact", "a call is logged without what was asked and answered: %s", reason)
+        return _bare_row(ref, record, note=f"what was asked and answered is left out: {reason}")
+
+    def log(self, batch: Sequence[tuple[LogRef, Mapping[str, Any]]]) -> Plan:
+        """POST the rows to their project or experiment; a project that is known only by name is made if need be."""
+        place = yield from self._place(self._home(batch[0][0]), make=True)
+        if isinstance(place, Verdict):
+            return replace(place, whole=True)
+        return (yield from self._insert(place, [{**row, "id": ref.id} for ref, row in batch]))
+
+    def _insert(self, place: str, rows: Sequence[Mapping[str, Any]]) -> Plan:
+        """POST rows; what is there of them already, such as scores, is kept."""
+        answer = yield self._request("POST", f"{place}/insert", {"events": [_event(row) for row in rows]})
+        verdict = _judge(answer)
+        if verdict.kind == "delivered":
+            if len(self._written) > MOST_KNOWN:
+                self._written.clear()
+            self._written.update((row["id"], None) for row in rows)
+        return replace(verdict, whole=answer.status == 404)
+
+    def _place(self, home: _Home, *, make: bool = False) -> Generator[HttpRequest, Answer, str | Verdict]:
+        """Find the path that the rows of a home are under, or what an answer means instead.
+
+        With `make` a project is made if there is none of the name, as the gateway does.
+        """
         if home.experiment_id:
             return f"experiment/{quote(home.experiment_id, safe='')}"
         project_id = home.project_id or self._project_ids.get(home.project_name or "")
         if project_id is None:
-            found = _project_id((yield self._project_named(home.project_name or "")), home.project_name)
+            name = home.project_name or ""
+            asking = self._request("POST", "project", {"name": name}) if make else self._project_named(name)
+            found = _project_id((yield asking), home.project_name)
             if isinstance(found, Verdict):
                 return found
-            self._project_ids[home.project_name or ""] = project_id = found
+            self._project_ids[name] = project_id = found
         return f"project_logs/{quote(project_id, safe='')}"
 
     def confirm(self, ref: LogRef, feedback: Feedback) -> Confirmation:
@@ -220,6 +355,8 @@ class Braintrust:
     def diagnose(self) -> Diagnosis:
         """Ask for the project or experiment that `parent` names, or for any project where it names none."""
         settings = [self._key_finding(), self._parent_finding()]
+        if self.logs_calls:
+            settings.append(self._logging_finding())
         if not self.api_key:
             return settings if any((self.parent, self.gateway_url)) else settings[:1]
         home = _home_of_parent(self.parent)
@@ -255,6 +392,14 @@ class Braintrust:
             found = f"{variable} is a playground, whose rows take no feedback"
             return Finding(check=check, status="problem", found=found, advice=advice)
         return Finding(check=check, status="ok", found=f"{variable} says where calls are logged")
+
+    def _logging_finding(self) -> Finding:
+        check, found = f"{self.name} log_calls", "calls that have no row are logged, with what was asked and answered"
+        try:
+            self.check_logging()
+        except ConfigurationError as error:
+            return Finding(check=check, status="problem", found=str(error))
+        return Finding(check=check, status="ok", found=found)
 
     def _answer_finding(self, answer: Answer, home: _Home) -> Finding:
         check, verdict = f"{self.name} credentials", _judge(answer)
@@ -293,8 +438,8 @@ class Braintrust:
         host = urlsplit(url).hostname or ""
         if host == OWN_DOMAIN or host.endswith(f".{OWN_DOMAIN}"):
             return True
-        own = [f"{(self.api_url or API_URL).rstrip('/')}/v1/proxy", *(self.gateway_url or "").split(",")]
-        return any(url_lies_under(url, base.strip()) for base in own if base.strip())
+        proxy = f"{(self.api_url or API_URL).rstrip('/')}/v1/proxy"
+        return url_lies_under(url, proxy) or url_lies_under_any(url, self.gateway_url)
 
 
 def answered_from_cache(headers: Mapping[str, str]) -> bool:
@@ -303,14 +448,26 @@ def answered_from_cache(headers: Mapping[str, str]) -> bool:
 
 
 def _home_of_slug(text: str) -> _Home | None:
-    slug = decode_slug(text)
+    return _home_in(decode_slug(text))
+
+
+def _home_in(slug: Slug) -> _Home | None:
+    """Return the place that a slug names; None for a playground; raise ValueError where it names none."""
     if not slug.object_id and not (slug.project_name and slug.object_type == "project_logs"):
-        raise ValueError(f"the slug {text[:60]!a} names no project or experiment")
+        raise ValueError(f"the {slug.object_type} slug names no project or experiment")
     if slug.object_type == "experiment":
         return _Home(experiment_id=slug.object_id)
     if slug.object_type == "project_logs":
         return _Home(project_id=slug.object_id, project_name=None if slug.object_id else slug.project_name)
     return None
+
+
+def _slug_in(text: str) -> Slug | None:
+    """Return the slug that a text is, None where it is none."""
+    try:
+        return decode_slug(text)
+    except ValueError:
+        return None
 
 
 def _home_of_parent(parent: str | None) -> _Home | None:
@@ -358,7 +515,8 @@ def _project_id(answer: Answer, name: str | None) -> str | Verdict:
     verdict = _judge(answer)
     if verdict.kind != "delivered":
         return verdict
-    objects = answer.json().get("objects")
+    told = answer.json()
+    objects = told.get("objects", [told] if "id" in told else None)  # one that was made is told of by itself
     if not isinstance(objects, list):
         return _NOT_BRAINTRUST
     for found in objects:
@@ -397,28 +555,95 @@ def _unseen(feedback: Feedback) -> list[str]:
     return [*(name for name, value in single.items() if value), *(f"metadata.{name}" for name in feedback.metadata)]
 
 
+def _new_row_id() -> str:
+    """Return an id of which can be told that the row is one of thumbprint's."""
+    by_chance = uuid.uuid4().hex
+    return str(uuid.UUID(hex=f"{OWN_ROW}{by_chance[4:12]}8{by_chance[13:]}"))
+
+
+def _is_own(row_id: str) -> bool:
+    """Whether the id is one that `_new_row_id` gave."""
+    return row_id.startswith(OWN_ROW) and len(row_id) == 36 and row_id[14] == "8"
+
+
+def _row(ref: LogRef, record: CallRecord) -> dict[str, Any]:
+    """Return what is known of a call as a row."""
+    metrics: dict[str, float] = {"start": record.started_at}
+    if record.ended_at is not None:
+        metrics["end"] = record.ended_at
+    if record.first_output_at is not None:
+        metrics["time_to_first_token"] = record.first_output_at - record.started_at
+    metrics |= {_METRICS.get(name, name): number for name, number in record.usage.items()}
+    bare = _bare_row(ref)
+    told = {
+        "model": record.model,
+        "provider": record.provider,
+        "user": record.user,
+        **record.parameters,
+        "response_id": record.response_id,
+    }
+    metadata = {name: value for name, value in told.items() if value is not None} | bare["metadata"]
+    words = {"input": record.input, "output": record.output, "error": record.error}
+    return {**bare, **words, "metadata": metadata, "metrics": metrics}
+
+
+def _bare_row(ref: LogRef, record: CallRecord | None = None, *, note: str | None = None) -> dict[str, Any]:
+    """Return a row without the words of anybody: what the ref says, and of the record the model and the numbers."""
+    known = {
+        "operation": ref.operation,
+        "response_id": ref.response_id,
+        "trace_id": ref.trace_id,
+        "span_id": ref.span_id,
+        "thumbprint": note,
+    }
+    row: dict[str, Any] = {
+        "id": ref.id,
+        "created": datetime.fromtimestamp(ref.captured_at, UTC).isoformat(),
+        "metadata": {name: value for name, value in known.items() if value is not None},
+        "span_attributes": {"name": ref.operation or "call", "type": "llm"},
+    }
+    if record is not None:
+        row["metrics"] = _row(ref, record)["metrics"]
+        row["metadata"] |= {"model": record.model} if record.model else {}
+    return row
+
+
+def _checked_row(ref: LogRef, row: Any) -> dict[str, Any]:
+    """Return what `redact` returned as a row of JSON; raise TypeError where that is none."""
+    if not isinstance(row, Mapping):
+        raise TypeError("redact takes a row and returns one, or None")
+    return {**excerpt(row), "id": ref.id}
+
+
+def _event(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a row as it is inserted: a span of its own, merged with what is there."""
+    told = {name: value for name, value in row.items() if value is not None}
+    return {"span_id": row["id"], "root_span_id": row["id"], **told, "_is_merge": True}
+
+
 def _item(row_id: str, feedback: Feedback) -> dict[str, Any]:
+    _, _, _, comments, expected, tags, metadata, user_id, source = feedback
     item: dict[str, Any] = {"id": row_id}
     if scores := _scores(feedback):
         item["scores"] = scores
-    if feedback.metadata or feedback.user_id is not None:
-        user = {} if feedback.user_id is None else {"user_id": feedback.user_id}
-        item["metadata"] = {**feedback.metadata, **user}
-    if feedback.comments:
-        item["comment"] = feedback.comments[0]
-    if feedback.tags is not None:
-        item["tags"] = list(feedback.tags)
-    if feedback.source is not None:
-        item["source"] = feedback.source
-    if feedback.expected is not UNSET:
-        item["expected"] = feedback.expected
+    if metadata or user_id is not None:
+        item["metadata"] = {**metadata, **({} if user_id is None else {"user_id": user_id})}
+    if comments:
+        item["comment"] = comments[0]
+    if tags is not None:
+        item["tags"] = list(tags)
+    if source is not None:
+        item["source"] = source
+    if expected is not UNSET:
+        item["expected"] = expected
     return item
 
 
 def _scores(feedback: Feedback) -> dict[str, float | None]:
-    scores = dict(feedback.scores) if feedback.scores else {}
-    if feedback.thumbs is not UNSET:
-        scores["thumbs"] = None if feedback.thumbs is None else int(feedback.thumbs == 1)
-    if feedback.score is not UNSET:
-        scores["score"] = feedback.score
+    thumbs, score, named, *_ = feedback
+    scores = dict(named) if named else {}
+    if thumbs is not UNSET:
+        scores["thumbs"] = None if thumbs is None else int(thumbs == 1)
+    if score is not UNSET:
+        scores["score"] = score
     return scores

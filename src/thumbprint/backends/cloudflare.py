@@ -5,13 +5,16 @@ Sources: the AI Gateway documentation and the REST API's reference, https://deve
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Final
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
-from .._model import UNSET, Feedback, Finding, LogRef, Pace, Verification
+from .._model import UNSET, Feedback, Finding, LogRef, Pace, Verification, is_word
+from .._operation import operation_of
 from ..errors import ConfigurationError, MissingCredentialsError
 from ._comparison import Comparison, same_json
 from ._protocol import (
@@ -20,13 +23,18 @@ from ._protocol import (
     Confirmation,
     Diagnosis,
     Exchange,
+    Found,
     HttpRequest,
     Plan,
+    Search,
     Verdict,
+    Wanted,
     check_settings,
     checked_id,
+    is_on,
     judge,
     url_lies_under,
+    url_lies_under_any,
     words_of,
 )
 from .braintrust import answered_from_cache
@@ -36,12 +44,22 @@ if TYPE_CHECKING:
 
 API_URL: Final = "https://api.cloudflare.com/client/v4"
 GATEWAY_HOST: Final = "gateway.ai.cloudflare.com"
+BINDING_URL: Final = "https://workers-binding.ai/ai-gateway/run"  # where the AI binding of a Worker sends to
 LOG_ID: Final = "cf-aig-log-id"
 CACHE_STATUS: Final = "cf-aig-cache-status"
 GATEWAY_ID: Final = "cf-aig-gateway-id"
 DEFAULT_GATEWAY: Final = "default"
 PACE: Final = Pace(rate=2.5, burst=150.0)  # 900 requests in the busiest 5 minutes; 1,200 are allowed
 BLOCKED_FOR: Final = 300.0  # seconds: how long a token is blocked that went over its limit
+
+METADATA: Final = "cf-aig-metadata"
+MAX_METADATA: Final = 5  # entries that a log keeps of its request's, the first; more are dropped without a word
+SCOPE_TAG: Final = "thumbprint.scope_id"
+MAX_TAG_LENGTH: Final = 4096  # characters of the whole header: no server need take a longer one
+MAX_PER_PAGE: Final = 50
+MAX_PAGES: Final = 20  # of one search, so that one which finds little does not read all there is
+MAX_INGESTION_LAG: Final = 50.0  # seconds: an id that nobody knows is given up soon after
+INGESTION_LAG: Final = 10.0  # seconds; a log is written some seconds after its answer
 
 _THUMBS: Final = {1: "up", -1: "down", 0: "no vote"}  # by Cloudflare's `feedback`
 
@@ -60,15 +78,26 @@ class Cloudflare:
     `gateway_id` are needed only where a call's own URL does not tell them, as behind a custom domain.
     `pace` keeps below the limit of 1,200 requests in 5 minutes, over which Cloudflare blocks the token, for everything,
     for 5 minutes more: by default 900 in the busiest 5 minutes. For an account with a raised limit give another.
-    `base_url` is the REST API's (default `https://api.cloudflare.com/client/v4`). What is None comes from
-    `CLOUDFLARE_API_TOKEN`, `CLOUDFLARE_ACCOUNT_ID`, `CLOUDFLARE_GATEWAY_ID` and `CLOUDFLARE_BASE_URL`.
+    `base_url` is the REST API's (default `https://api.cloudflare.com/client/v4`), `gateway_url` a gateway of one's own
+    behind another domain, or several, comma-separated. What is None comes from `CLOUDFLARE_API_TOKEN`,
+    `CLOUDFLARE_ACCOUNT_ID`, `CLOUDFLARE_GATEWAY_ID`, `CLOUDFLARE_BASE_URL`, `CLOUDFLARE_GATEWAY_URL` and
+    `CLOUDFLARE_TAG_REQUESTS`.
+
+    With `tag_requests` requests to a gateway bear the ids of the scopes that they are made in, as entries of
+    `cf-aig-metadata` beside the caller's own, as far as these leave room among the five that Cloudflare keeps. An id
+    that no store knows is then looked for among the logs of the account and the gateway that are configured, so that
+    feedback by a scope's id needs no store that processes share; `ingestion_lag` seconds after it was given, from 0 on,
+    so that the logs of all calls before it are written.
     """
 
     api_token: str | None = field(default=None, repr=False)
     account_id: str | None = None
     gateway_id: str | None = None
     base_url: str | None = None
+    gateway_url: str | None = None
     pace: Pace | None = PACE
+    tag_requests: bool | str | None = None
+    ingestion_lag: float = INGESTION_LAG
 
     name: ClassVar[str] = "cloudflare"
     id_headers: ClassVar[tuple[str, ...]] = (LOG_ID,)
@@ -79,11 +108,18 @@ class Cloudflare:
         "account_id": "CLOUDFLARE_ACCOUNT_ID",
         "gateway_id": "CLOUDFLARE_GATEWAY_ID",
         "base_url": "CLOUDFLARE_BASE_URL",
+        "gateway_url": "CLOUDFLARE_GATEWAY_URL",
+        "tag_requests": "CLOUDFLARE_TAG_REQUESTS",
     }
 
     def __post_init__(self) -> None:
         """Raise ConfigurationError for a setting that cannot be used."""
-        check_settings(self, secret="api_token", urls=["base_url"])
+        check_settings(self, secret="api_token", urls=["base_url", "gateway_url"], switches=["tag_requests"])
+        lag: object = self.ingestion_lag
+        if isinstance(lag, bool) or not isinstance(lag, (int, float)) or not 0 <= lag <= MAX_INGESTION_LAG:
+            raise ConfigurationError(
+                f"Cloudflare(ingestion_lag={lag!a:.40}): give seconds, from 0 to {MAX_INGESTION_LAG:g}"
+            )
 
     @property
     def credential(self) -> str | None:
@@ -108,9 +144,46 @@ class Cloudflare:
         """Whether `cf-aig-cache-status` tells of a hit: the log id is new then, the model's answer is not."""
         return exchange.response_headers.get(CACHE_STATUS, "").upper() == "HIT"
 
+    @property
+    def asks(self) -> bool:
+        """Never, but for those that inherit: the gateway sends the id unasked."""
+        return type(self).request_headers is not Cloudflare.request_headers
+
     def request_headers(self, url: str, headers: Mapping[str, str]) -> Mapping[str, str]:  # noqa: ARG002
-        """Return nothing: the gateway sends the id unasked."""
+        """Return nothing."""
         return {}
+
+    @property
+    def tags(self) -> bool:
+        """Whether requests are tagged."""
+        return is_on(self.tag_requests)
+
+    def tag_headers(self, url: str, headers: Mapping[str, str], scope_ids: Sequence[str]) -> Mapping[str, str]:
+        """Return `cf-aig-metadata` with the scopes' ids behind the caller's own entries, where there is room for any.
+
+        The innermost scope's id is under `thumbprint.scope_id`, those around it under `thumbprint.scope_id.2` and on.
+        A header that is no JSON object, and an entry that bears such a name already, are left as they are.
+        """
+        if not (self.tags and scope_ids and self._is_gateway(url)):
+            return {}
+        own = _json_object(headers.get(METADATA) or "{}")
+        if own is None:
+            return {}
+        named = [
+            (SCOPE_TAG if number == 1 else f"{SCOPE_TAG}.{number}", id_) for number, id_ in enumerate(scope_ids, 1)
+        ]
+        tags = dict([each for each in named if each[0] not in own][: max(0, MAX_METADATA - len(own))])
+        header = _with_entries(headers.get(METADATA) or "{}", tags)
+        return {METADATA: header} if tags and len(header) <= MAX_TAG_LENGTH else {}
+
+    def _is_gateway(self, url: str) -> bool:
+        """Whether the URL is of a gateway that is known to be one."""
+        path = urlsplit(url).path
+        if _is_at_gateway(url):
+            return True
+        if _REST_ROUTE.search(path) and any(url_lies_under(url, base) for base in (API_URL, self.base_url) if base):
+            return True
+        return url_lies_under_any(url, self.gateway_url)
 
     def check(self, ref: LogRef) -> None:
         """Raise MissingCredentialsError where the token, the account or the gateway is not known."""
@@ -204,6 +277,57 @@ class Cloudflare:
         _compare_score(comparison, feedback, log)
         self._compare_metadata(comparison, feedback, _metadata_of_log(answer))
         return comparison.verification(ref)
+
+    @property
+    def finds_scopes(self) -> bool:
+        """Whether requests are tagged, and the settings say where their logs are."""
+        return is_on(self.tag_requests) and bool(self.api_token and self.account_id and self.gateway_id)
+
+    def check_search(self) -> None:
+        """Raise MissingCredentialsError where the token, or what says where the logs are, is not set."""
+        self.check(LogRef(backend=self.name, id="any"))
+
+    def find(self, wanted: Wanted) -> Search:
+        """List the logs of the configured gateway, the latest first, and return those that are wanted."""
+        found: list[Found] = []
+        place = LogRef(backend=self.name, id="any")
+        for page in range(1, MAX_PAGES + 1):
+            answer = yield self._get(f"{self._logs_url(place)}?{_query_of(wanted, page)}")
+            logs = _logs(answer)
+            if logs is None:
+                verdict = judge(answer)  # a 404 here is a gateway that is not there, not a log
+                reason = f"its logs cannot be read: {verdict.reason or words_of(answer)}"
+                kind = "retry" if verdict.kind == "delivered" else verdict.kind
+                return Verdict(kind=kind, reason=reason, retry_after=verdict.retry_after)
+            found += [entry for log in logs if (entry := self._found(log)) and _is_wanted(entry, wanted)]
+            if len(logs) < MAX_PER_PAGE or len(found) >= wanted.most:
+                break
+        latest = found[: wanted.most]
+        latest.reverse()  # of those that were written at the same time the order of the list counts
+        return sorted(latest, key=lambda entry: entry.ref.captured_at)
+
+    def _found(self, log: Mapping[str, Any]) -> Found | None:
+        """Return a log of the list as what was found; None where it bears no id."""
+        log_id, path = log.get("id"), log.get("path")
+        if not isinstance(log_id, str) or not log_id:
+            return None
+        if not is_word(log_id):
+            return None
+        ref = LogRef(
+            backend=self.name,
+            id=log_id,
+            operation=operation_of("POST", f"/{path}") if isinstance(path, str) and path else None,
+            account_id=self.account_id,
+            gateway_id=self.gateway_id,
+            captured_at=_seconds(log.get("created_at")),
+        )
+        return Found(
+            ref=ref,
+            model=_text(log.get("model")),
+            provider=_text(log.get("provider")),
+            success=log.get("success") is not False,
+            metadata=_metadata_in(log) or {},
+        )
 
     def _vote(self, ref: LogRef, wanted: int) -> Generator[HttpRequest, Answer, int | None]:
         """Find the vote of a log that does not show it, first of all the wanted one; None where it cannot be found."""
@@ -308,9 +432,11 @@ class Cloudflare:
 
     def _home(self, exchange: Exchange) -> tuple[str | None, str | None]:
         """Return the account and the gateway of a call, from its URL and headers or from the configuration."""
-        host, path = urlsplit(exchange.url).hostname, urlsplit(exchange.url).path
-        if host == GATEWAY_HOST:
-            return _ids(_GATEWAY_ROUTE.match(path), None, exchange.url)
+        if _is_at_gateway(exchange.url):
+            return _place_at_gateway(exchange.url)
+        if exchange.url == BINDING_URL:
+            return self.account_id, exchange.request_headers.get(GATEWAY_ID) or self.gateway_id
+        path = urlsplit(exchange.url).path
         route = _REST_ROUTE.search(path)
         own_base = self.base_url if route else None  # one's own host may have a gateway beside the REST API
         if any(url_lies_under(exchange.url, base) for base in (API_URL, own_base) if base):
@@ -322,6 +448,22 @@ class Cloudflare:
             return self.account_id, self.gateway_id
         account, gateway = _ids(found, None, exchange.url)
         return self.account_id or account, self.gateway_id or gateway
+
+
+def log_at(url: str) -> tuple[str, str]:
+    """Return the gateway and the id of the log that a request of `Cloudflare.deliver` is for, percent-encoded."""
+    _, gateway, _, log_id = url.rsplit("/", 3)
+    return gateway, log_id
+
+
+@functools.lru_cache(maxsize=256)  # an application calls few URLs, each often
+def _is_at_gateway(url: str) -> bool:
+    return urlsplit(url).hostname == GATEWAY_HOST
+
+
+@functools.lru_cache(maxsize=256)
+def _place_at_gateway(url: str) -> tuple[str, str]:
+    return _ids(_GATEWAY_ROUTE.match(urlsplit(url).path), None, url)
 
 
 def _ids(found: re.Match[str] | None, gateway: str | None, url: str) -> tuple[str, str]:
@@ -379,13 +521,73 @@ def _metadata_of_fields(feedback: Feedback) -> dict[str, str | float]:
 
 
 def _metadata_of_log(answer: Answer) -> dict[str, str | float] | None:
+    """Return the metadata that the log of an answer has, None where it cannot be read."""
+    return _metadata_in(answer.json()["result"])
+
+
+def _metadata_in(log: Mapping[str, Any]) -> dict[str, str | float] | None:
     """Return the metadata that a log has, None where it cannot be read: a JSON string inside the API's JSON."""
-    found = answer.json()["result"].get("metadata") or {}
+    found = log.get("metadata") or {}
     if isinstance(found, str):
-        found = Answer(status=200, content=found.encode()).json()
+        found = _json_object(found)
     if not isinstance(found, dict):
         return None
     return {name: value for name, value in found.items() if isinstance(value, (str, int, float))}
+
+
+def _json_object(text: str) -> dict[str, Any] | None:
+    """Return the JSON object that a text holds, None where it holds none."""
+    found = Answer(status=200, content=text.encode("utf-8", "surrogatepass")).json()
+    return found if isinstance(found, dict) else None
+
+
+def _with_entries(text: str, entries: Mapping[str, str]) -> str:
+    """Return the text of a JSON object with further entries at its end; what is there stays as it is written."""
+    beginning = text.rstrip()[:-1].rstrip()
+    comma = "" if beginning.endswith("{") and beginning.strip() == "{" else ", "
+    return f"{beginning}{comma}{json.dumps(entries)[1:]}"
+
+
+def _query_of(wanted: Wanted, page: int) -> str:
+    """Return the query of the logs list. A filter's value that is text is compared exactly, and once more by us."""
+    filters: list[tuple[str, str | None]] = [
+        ("model", wanted.model),
+        ("provider", wanted.provider),
+        ("metadata.value", wanted.scope_id),
+    ]
+    for name, value in wanted.metadata.items():
+        filters += [("metadata.key", name), ("metadata.value", value if isinstance(value, str) else json.dumps(value))]
+    pairs = [("page", str(page)), ("per_page", str(MAX_PER_PAGE)), ("order_by", "created_at")]
+    pairs += [("order_by_direction", "desc")]
+    pairs += [(name, _date(at)) for name, at in (("start_date", wanted.since), ("end_date", wanted.until)) if at]
+    for key, text in filters:
+        if text is not None:
+            pairs += [("filters.key", key), ("filters.operator", "eq"), ("filters.value", text)]
+    return urlencode(pairs)
+
+
+def _is_wanted(entry: Found, wanted: Wanted) -> bool:
+    """Whether the entry is what was asked for: a filter for a value says nothing of the name that it stands under."""
+    tags = {value for name, value in entry.metadata.items() if name.startswith(SCOPE_TAG)}
+    return (wanted.scope_id is None or wanted.scope_id in tags) and all(
+        same_json(entry.metadata.get(name), value) for name, value in wanted.metadata.items()
+    )
+
+
+def _date(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _seconds(date: object) -> float:
+    """Return the seconds since 1970 of a date; 0 where it is none."""
+    try:
+        return datetime.fromisoformat(date).timestamp() if isinstance(date, str) else 0.0
+    except ValueError:
+        return 0.0
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 def _with_comments(held: str | float | None, comments: Sequence[str]) -> str:

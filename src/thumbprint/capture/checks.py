@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from .._model import Finding
-from ._sdk import BASE_CLASSES, REQUIRED
+from ._sdk import base_classes, lacking
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,7 +28,7 @@ def hooks_finding(classes: Sequence[type]) -> Finding:
     if not classes:
         advice = "install thumbprint again: pip install thumbprint"
         return Finding(check="capture", status="problem", found="openai cannot be imported", advice=advice)
-    missing = [name for name in REQUIRED if not any(hasattr(each, name) for each in classes)]
+    missing = lacking(classes)
     if missing:
         found = f"this version of openai has no {' and no '.join(missing)}: its calls are not captured"
         advice = "install an older openai, or a newer thumbprint"
@@ -41,8 +41,7 @@ def _openai_classes() -> list[type]:
         import openai._base_client as sdk  # noqa: PLC0415 - it costs half a second
     except ImportError:
         return []
-    module: Any = sdk
-    return [getattr(module, name) for name in BASE_CLASSES if hasattr(module, name)]
+    return base_classes(sdk)
 
 
 def _versioned(package: str) -> str:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
+import time
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from .. import ArgumentValueError, LogRef
@@ -16,6 +19,8 @@ if TYPE_CHECKING:
 STORE_HELP: Final = f"where the feedback is kept: sqlite:///PATH or redis://…; left out, what {STORE} says"
 PORTS: Final = 65535
 ITEMS: Final = 1_000_000  # in one list
+AGO: Final = re.compile("([0-9]{1,6})([smhd])")
+SECONDS_IN: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 HOME_OPTIONS: Final = ("account-id", "gateway-id", "project-id", "project-name", "experiment-id")
 
 
@@ -63,14 +68,14 @@ def add_feedback(parser: argparse.ArgumentParser) -> None:
     )
     feedback.add_argument("--score", type=_or_none(float), default=UNSET, metavar="0…1|none", help="none clears it")
     feedback.add_argument(
-        "--scores", type=_pair(_or_none(float)), action="append", metavar="NAME=0…1|none", help="repeatable"
+        "--scores", type=pair(_or_none(float)), action="append", metavar="NAME=0…1|none", help="repeatable"
     )
     feedback.add_argument("--comment", metavar="TEXT")
     feedback.add_argument(
-        "--expected", type=_json, default=UNSET, metavar="JSON", help="what the answer should have been"
+        "--expected", type=any_json, default=UNSET, metavar="JSON", help="what the answer should have been"
     )
     feedback.add_argument("--tag", dest="tags", action="append", metavar="TAG", help="repeatable")
-    feedback.add_argument("--metadata", type=_pair(_json), action="append", metavar="NAME=JSON", help="repeatable")
+    feedback.add_argument("--metadata", type=pair(any_json), action="append", metavar="NAME=JSON", help="repeatable")
     feedback.add_argument("--user-id", metavar="ID", help="who says it")
     feedback.add_argument("--source", metavar="app|api|external")
 
@@ -89,6 +94,21 @@ def seconds(text: str) -> float:
     if not 0 <= number < float("inf"):
         _misread(f"{text!r} is no number of seconds")
     return number
+
+
+def moment(text: str) -> float:
+    """Read a time, as a date of ISO 8601 (UTC where it names no zone) or as how long ago: 90s, 15m, 2h, 3d.
+
+    Returns seconds since 1970.
+    """
+    ago = AGO.fullmatch(text)
+    try:
+        if ago is not None:
+            return time.time() - int(ago[1]) * SECONDS_IN[ago[2]]
+        date = datetime.fromisoformat(text)
+        return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError, OSError):
+        _misread(f"{text!a:.40} is no time: give 2026-11-24T18:30:00Z, or how long ago, as in 90s, 15m, 2h, 3d")
 
 
 def port(text: str) -> int:
@@ -135,7 +155,9 @@ def _or_none(read: Callable[[str], Any]) -> Callable[[str], Any]:
     return value
 
 
-def _pair(read: Callable[[str], Any]) -> Callable[[str], tuple[str, Any]]:
+def pair(read: Callable[[str], Any]) -> Callable[[str], tuple[str, Any]]:
+    """Return a function that reads NAME=VALUE."""
+
     def value(text: str) -> tuple[str, Any]:
         name, equals, rest = text.partition("=")
         if not equals:
@@ -148,7 +170,7 @@ def _pair(read: Callable[[str], Any]) -> Callable[[str], tuple[str, Any]]:
     return value
 
 
-def _json(text: str) -> Any:
+def any_json(text: str) -> Any:
     """Read JSON; a text that is none stands for itself, so that a plain word needs no double quoting."""
     try:
         return json.loads(text)

@@ -12,19 +12,20 @@ from .._words import counted, printable
 from ..delivery import diagnose
 from ..errors import ConfigurationError
 from . import _arguments
+from ._opentelemetry import opentelemetry_findings
 from .exit_status import DONE, FAILED
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from ..backends import Backend
     from ..stores import Store
 
 DESCRIPTION: Final = """\
-Check the configuration, the store, and the credentials against the services. Nothing is changed anywhere: the services
-are only read from, and the file of a store that is missing is not made. Says for each check how it stands, what was
-found, and what to do.
+Check the configuration, the store, the credentials against the services, and what OpenTelemetry is told. Nothing is
+changed anywhere: the services are only read from, and the file of a store that is missing is not made. Says for each
+check how it stands, what was found, and what to do.
 
 With --json, one JSON document on stdout:
   {"ok", "findings": [{"check", "status": "ok" | "warning" | "problem", "found", "advice"}]}
@@ -46,7 +47,16 @@ def add(commands: Any) -> None:
 
 def run(chosen: argparse.Namespace) -> int:
     """Check everything and tell; return the exit status."""
-    findings = [*_packages(), *_backends(), *_store_and_delivery(chosen.store), *_fallback(), *_expiry(), *_disabled()]
+    findings = [
+        *_packages(),
+        *_backends(),
+        *_store_and_delivery(chosen.store),
+        *_fallback(),
+        *_expiry(),
+        _tokens(),
+        *opentelemetry_findings(),
+        *_disabled(),
+    ]
     fine = all(finding.status != "problem" for finding in findings)
     if chosen.json:
         print(json.dumps({"ok": fine, "findings": [dataclasses.asdict(finding) for finding in findings]}))
@@ -63,7 +73,7 @@ def _packages() -> list[Finding]:
 
 def _backends() -> list[Finding]:
     """Check each service that is known; at least one must be configured."""
-    found = [_backend(make) for make in _config.BACKENDS]
+    found = [_backend(backend) for backend in _config.default_backends()]
     findings = [finding for _, of_one in found for finding in of_one]
     if any(configured for configured, _ in found):
         return findings
@@ -72,9 +82,8 @@ def _backends() -> list[Finding]:
     return [*findings, Finding(check="services", status="problem", found=nowhere, advice=advice)]
 
 
-def _backend(make: Callable[[], Backend]) -> tuple[bool, list[Finding]]:
+def _backend(backend: Backend) -> tuple[bool, list[Finding]]:
     """Return whether a service is configured, rightly or wrongly, and what was found."""
-    backend = make()
     try:
         backend = _config.completed(backend)
     except ConfigurationError as error:
@@ -126,6 +135,19 @@ def _expiry() -> list[Finding]:
     except ConfigurationError as error:
         return [Finding(check="expiry", status="problem", found=str(error))]
     return []
+
+
+def _tokens() -> Finding:
+    try:
+        keys = _config.keys_from()
+    except ConfigurationError as error:
+        return Finding(check="tokens", status="problem", found=str(error))
+    if keys is None:
+        advice = f"to take votes from browsers, set it, to the same everywhere; make one with {_config.MAKE_SECRET}"
+        found = f"{_config.SECRET} is not set: tokens are neither issued nor taken"
+        return Finding(check="tokens", status="ok", found=found, advice=advice)
+    older = f", and those are taken that {counted(len(keys) - 1, 'older one')} signed" if len(keys) > 1 else ""
+    return Finding(check="tokens", status="ok", found=f"{_config.SECRET} is set, and signs them{older}")
 
 
 def _disabled() -> list[Finding]:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from ..stores import Store
 
 LIMIT: Final = 20
+SHOWN: Final = 500  # characters of a reason
+ROW: Final = "(the log entry itself)"  # of a call that thumbprint logs
 
 DESCRIPTION: Final = """\
 Show how much feedback waits to be delivered, and how much has failed for good (dead letters), for each service. A
@@ -30,9 +32,12 @@ With --json, one JSON document on stdout. All times are in seconds, those called
   outbox         {"waiting", "dead", "backends": [{"backend", "waiting", "oldest_at", "oldest_age", "dead"}]}
   outbox list    {"items": [{"id", "backend", "log_id", "status": "waiting" | "dead", "attempts", "reason",
                   "created_at", "age", "feedback", "ref"}]}
-  outbox retry   {"retried", "not_found"}
+  outbox retry   {"retried", "not_found", "unreadable"}
   outbox purge   {"purged", "not_found", "under_way"}
-Exit status: 0 done, 1 where an id was not found or is being delivered just now, 2 wrong arguments or store."""
+What somebody else has written into the store, or damaged, and cannot be read, is a dead letter whose reason says so and
+shows it. Retried, it stays one until it can be read.
+Exit status: 0 done, 1 where an id was not found, is being delivered just now or cannot be read, 2 wrong arguments or
+store."""
 RETRY_ORDER: Final = """\
  Each takes its old place among what waits for the same log entry. What has been delivered meanwhile is not known any
 more: where a later vote on the same entry has arrived, a retried earlier one replaces it. Retry such letters never, or
@@ -127,7 +132,7 @@ def _list(store: Store, chosen: argparse.Namespace) -> int:
         return _print_json({"items": items})
     for each in items:
         print(f"{each['id']}  {printable(each['backend'])} {printable(each['log_id'])}  {each['feedback']}")
-        reason = f": {printable(each['reason'])}" if each["reason"] else ""
+        reason = f": {printable(each['reason'])[:SHOWN]}" if each["reason"] else ""
         print(f"    {each['status']} for {span(each['age'])}, {counted(each['attempts'], 'attempt')}{reason}")
     if not items:
         print("there are no dead letters" if chosen.dead else "nothing waits")
@@ -144,7 +149,7 @@ def _described(item: Item, *, dead: bool) -> dict[str, Any]:
         "reason": item.reason,
         "created_at": item.created_at,
         "age": max(0.0, time.time() - item.created_at),
-        "feedback": briefly(item.feedback),
+        "feedback": briefly(item.feedback) if item.row is None else ROW,
         "ref": item.ref.to_dict(),
     }
 
@@ -152,12 +157,16 @@ def _described(item: Item, *, dead: bool) -> dict[str, Any]:
 def _retry(store: Store, chosen: argparse.Namespace) -> int:
     ids = None if chosen.all else list(dict.fromkeys(chosen.ids))
     not_found = _not_found(store, ids, "failed")
+    there = sum(depth.dead for depth in store.depths()) if ids is None else len(ids) - len(not_found)
     retried = store.revive(ids)
+    unreadable = max(0, there - retried)
     if chosen.json:
-        _print_json({"retried": retried, "not_found": not_found})
+        _print_json({"retried": retried, "not_found": not_found, "unreadable": unreadable})
     else:
         print(f"{counted(retried, 'dead letter')} put back into the outbox")
-    return _status(not_found, chosen)
+        if unreadable:
+            print(f"{unreadable} cannot be read, and left alone: see `thumbprint outbox list --dead`", file=sys.stderr)
+    return _status(not_found, chosen) or (FAILED if unreadable else DONE)
 
 
 def _purge(store: Store, chosen: argparse.Namespace) -> int:
@@ -172,6 +181,8 @@ def _purge(store: Store, chosen: argparse.Namespace) -> int:
         print(f"{purged} forgotten")
         if under_way:
             print(f"{under_way} being delivered just now, and left alone", file=sys.stderr)
+        if not (purged or chosen.waiting) and (waiting := _waiting(store, ids)):
+            print(f"what waits ({waiting}) is no dead letter: to forget it, give --waiting", file=sys.stderr)
     return _status(not_found, chosen) or (FAILED if under_way else DONE)
 
 
@@ -181,6 +192,13 @@ def _not_found(store: Store, ids: Sequence[str] | None, fate: str) -> list[str]:
         return []
     fates = store.fates(ids)
     return [name for name in ids if name not in fates or fates[name][0] != fate]
+
+
+def _waiting(store: Store, ids: Sequence[str] | None) -> int:
+    """Return how many of the ids wait, of all there are where none are given."""
+    if ids is None:
+        return sum(depth.queued for depth in store.depths())
+    return sum(fate == "queued" for fate, _ in store.fates(ids).values())
 
 
 def _status(not_found: Sequence[str], chosen: argparse.Namespace) -> int:

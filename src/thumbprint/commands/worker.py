@@ -8,13 +8,16 @@ from dataclasses import dataclass
 from queue import Empty
 from typing import TYPE_CHECKING, Any, Final
 
+from .._admission import Admission
 from .._config import backends_from, expire_after_from
 from .._log import logger
 from .._metrics import Event, counts
 from .._model import LogRef
+from .._resolver import Resolver
+from .._unresolved import UNRESOLVED
 from ..delivery import Tracker, Worker
 from ..errors import ConfigurationError, StoreError
-from ..stores import SqliteStore
+from ..stores import References, SqliteStore
 from ._arguments import add_command, add_store, seconds
 from ._display import Warnings, display
 from ._signals import stop_signals
@@ -78,7 +81,7 @@ def run(chosen: argparse.Namespace) -> int:
         raise ConfigurationError(f"nothing can be delivered: {'; '.join(unusable.values())}")
     shown = display()
     _open(store, shown)
-    worker = Worker(store=store, backends=ready, tracker=Tracker(), expire_after=expire_after)
+    worker = _worker(store, ready, expire_after)
     shift = _Shift(store=store, worker=worker, tally=_Tally(), ready=tuple(ready), unusable=unusable)
     handler = Warnings(shown)
     logger.addHandler(handler)
@@ -88,6 +91,20 @@ def run(chosen: argparse.Namespace) -> int:
     finally:
         logger.removeHandler(handler)
         store.close()
+
+
+def _worker(store: Store, backends: Mapping[str, Backend], expire_after: float) -> Worker:
+    tracker = Tracker()
+    resolver = Resolver(
+        backends=backends,
+        references=References(store, threaded=False),
+        admission=Admission(backends, {}),
+        store=store,
+        tracker=tracker,
+    )
+    worker = Worker(store=store, backends=backends, tracker=tracker, expire_after=expire_after, resolver=resolver)
+    resolver.wake = worker.wake
+    return worker
 
 
 def _open(store: Store, shown: Display) -> None:
@@ -191,10 +208,13 @@ class _Shift:
         return FAILED if all(self._hopeless(name) for name in waiting) else None
 
     def _hopeless(self, name: str) -> bool:
-        return name not in self.ready or self.worker.refusal(name) is not None
+        return not self._serves(name) or self.worker.refusal(name) is not None
+
+    def _serves(self, name: str) -> bool:
+        return name in self.ready or name == UNRESOLVED
 
     def _waiting(self, depth: Depth) -> str:
         waiting = f"{depth.backend} {depth.queued} waiting"
-        if depth.backend in self.ready:
+        if self._serves(depth.backend):
             return waiting
         return f"{waiting} ({self.unusable.get(depth.backend, 'no such backend here')})"

@@ -8,17 +8,18 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from .._model import Finding, Verification
 from .._scope import run_untraced
-from ..backends import Confirmable, Diagnosable
-from ._courier import masked
+from .._secrets import Secrets
+from ..backends import Confirmable, Diagnosable, Verdict
 from ._pace import Paused
 from ._receipt import bounded
+from ._steps import sent
 from ._transport import HttpxTransport, TransportError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
 
     from .._model import Feedback, LogRef
-    from ..backends import Answer, Backend, HttpRequest
+    from ..backends import Answer, Backend, Findable, Found, HttpRequest, Wanted
     from ._pace import Pacer
 
 T = TypeVar("T")
@@ -41,7 +42,7 @@ def verify(ref: LogRef, feedback: Feedback, backend: Backend, pacer: Pacer, *, e
         found = _ask(backend.confirm(ref, feedback), line)
     except Unanswered as error:
         return Verification(ref=ref, status="unknown", reason=str(error))
-    return dataclasses.replace(found, reason=masked(found.reason, line.secrets))
+    return dataclasses.replace(found, reason=line.secrets.masked(found.reason))
 
 
 def unasked(ref: LogRef, name: str) -> Verification:
@@ -62,20 +63,38 @@ def diagnose(backend: Backend, *, timeout: float = DIAGNOSIS_TIMEOUT) -> list[Fi
     except Unanswered as error:
         advice = "see whether its URL is right, and whether this machine reaches it"
         return [Finding(check=f"{backend.name} service", status="problem", found=str(error), advice=advice)]
-    return [dataclasses.replace(finding, found=masked(finding.found, line.secrets) or "") for finding in findings]
+    return [_masked(finding, line.secrets) for finding in findings]
+
+
+def _masked(finding: Finding, secrets: Secrets) -> Finding:
+    return dataclasses.replace(
+        finding, found=secrets.masked(finding.found) or "", advice=secrets.masked(finding.advice)
+    )
+
+
+def search(backend: Findable, wanted: Wanted, *, timeout: float) -> Sequence[Found]:
+    """Return the log entries that are wanted, as the service knows them, the earliest first.
+
+    Raises Unanswered, which shows no secret, where it does not say. `timeout` is in seconds.
+    """
+    line = _Line(None, time.monotonic() + timeout)
+    found = _ask(backend.find(wanted), line)
+    if isinstance(found, Verdict):
+        raise Unanswered(line.secrets.masked(found.reason))
+    return found
 
 
 class _Line:
     """A line to a service for one question: it keeps to the pace and to a time, and knows the secrets that it sent."""
 
     def __init__(self, pacer: Pacer | None, ends_at: float) -> None:
-        self.secrets: set[str] = set()
+        self.secrets = Secrets()
         self._pacer = pacer
         self._ends_at = ends_at
         self._transport = HttpxTransport(longest=LONGEST_ANSWER)
 
     def send(self, request: HttpRequest) -> Answer:
-        self.secrets.update(word for value in request.headers.values() for word in value.split())
+        self.secrets.note(request.headers)
         if self._pacer is None:
             return self._send(request)
         self._wait_for_turn(self._pacer)
@@ -97,7 +116,7 @@ class _Line:
             try:
                 return pacer.wait()
             except Paused as paused:
-                seconds = paused.until - time.time()
+                seconds = paused.until - pacer.clock()
                 if seconds > self._ends_at - time.monotonic():
                     raise Unanswered(f"no request may be made for {seconds:.0f} s: {paused}") from None
                 time.sleep(max(0.0, seconds))
@@ -106,7 +125,7 @@ class _Line:
 def _ask(plan: Generator[HttpRequest, Answer, T], line: _Line) -> T:
     """Carry out a plan outside the application's traces, and return what it returns; raise Unanswered for a fault."""
     try:
-        return _untraced(lambda: _carried_out(plan, line))
+        return _untraced(lambda: sent(plan, line))
     except TransportError as error:
         reason = f"it cannot be reached: {error}"
     except Unanswered as error:
@@ -115,17 +134,7 @@ def _ask(plan: Generator[HttpRequest, Answer, T], line: _Line) -> T:
         reason = f"{type(error).__name__} while its answer was read: {error}"
     finally:
         line.close()
-    raise Unanswered(masked(reason, line.secrets))
-
-
-def _carried_out(plan: Generator[HttpRequest, Answer, T], line: _Line) -> T:
-    try:
-        request = next(plan)
-        while True:
-            request = plan.send(line.send(request))
-    except StopIteration as done:
-        result: T = done.value
-        return result
+    raise Unanswered(line.secrets.masked(reason))
 
 
 def _untraced(work: Callable[[], T]) -> T:

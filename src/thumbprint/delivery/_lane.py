@@ -2,38 +2,72 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import random
 import sys
 import threading
 import time
-from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from .._log import warn
 from .._metrics import count, delivered
 from .._scope import run_untraced
 from ..errors import StoreError
 from ..stores import Conclusion
-from ._courier import deliver
+from ._bell import Bell
+from ._clock import clock_of
 from ._pace import LONGEST_PAUSE, STORE_PAUSE, Paused
 from ._retry import PROBE_INTERVAL, conclude
-from ._senders import Senders
+from ._senders import Load, Senders
+from ._steps import awaited, sent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from .._model import Item
-    from ..backends import Answer, Backend, Verdict
+    from .._model import Item, LogRef
+    from ..backends import Answer, Carrier, Verdict
     from ..stores import Claim, Store
-    from ._pace import Pacer
-    from ._receipt import Tracker
+    from ._courier import Tell
+    from ._pace import Pacer, Pacing
+    from ._steps import Steps
+    from ._tracker import Tracker
     from ._transport import Transport
 
 LEASE: Final = 120.0  # seconds: longer than a delivery takes
 LOOK_AGAIN: Final = 0.5  # seconds between looks into an outbox that other processes use as well
 LONGEST_REST: Final = 60.0  # seconds after which the clock is looked at again: it may have been set
+NOT_AGAIN: Final = 1.0  # seconds for which an entry is put off that is being delivered
+
+
+class Addressee(Protocol):
+    """Whom a lane delivers to, as far as the lane itself has to know: of a backend a few words."""
+
+    @property
+    def name(self) -> str:
+        """The word that stands in `LogRef.backend`."""
+        ...
+
+    @property
+    def batch_size(self) -> int:
+        """How many log entries one delivery may be for at most."""
+        ...
+
+    @property
+    def concurrency(self) -> int:
+        """How many deliveries may be under way at a time."""
+        ...
+
+    def destination(self, ref: LogRef) -> str:
+        """Return what must be the same for two items to share one delivery."""
+        ...
+
+
+class Deliver(Protocol):
+    """How a lane's claims, which share a destination, are delivered."""
+
+    def __call__(self, claims: Sequence[Claim], *, pacer: Pacing, tell: Tell) -> Steps[object]:
+        """Deliver the claims and tell what became of which, as `_courier.deliver` does."""
+        ...
 
 
 class Lane:
@@ -42,7 +76,8 @@ class Lane:
     def __init__(
         self,
         *,
-        backend: Backend,
+        backend: Addressee,
+        deliver: Deliver,
         store: Store,
         tracker: Tracker,
         pacer: Pacer,
@@ -50,12 +85,18 @@ class Lane:
         expire_after: float,
     ) -> None:
         self.backend = backend
+        self.deliver = deliver
         self.store = store
         self.tracker = tracker
         self.pacer = pacer
         self.make_transport = make_transport
         self.expire_after = expire_after
         self.refusal: str | None = None  # why the service refuses the credentials, while it does
+        self.load = Load(backend.concurrency)
+        self.clock = clock_of(store)  # by which something is due, leased or paused
+        self._delivering: dict[str, float] = {}  # from a shared store: entry → when its lease is over (monotonic clock)
+        self.concluded: Callable[[], None] | None = None  # to be called after each delivery
+        self._retired: Callable[[], None] | None = None  # to be called once the threads have ended for good
         self._starting = threading.Lock()
         self._run: _Run | None = None
 
@@ -94,6 +135,11 @@ class Lane:
         self._run = run
         return run
 
+    def strike(self) -> None:
+        """Have the threads look again, where they are running."""
+        if self._run is not None:
+            self._run.strike()
+
     def stop(self) -> None:
         """Begin no more deliveries; those on their way are finished."""
         if self._run is not None:
@@ -104,8 +150,32 @@ class Lane:
         if self._run is not None:
             self._run.join(ends_at)
 
+    @property
+    def running(self) -> bool:
+        """Whether there are threads that deliver, and are not about to end."""
+        return self._run is not None and self._run.running
+
+    def retire(self, ended: Callable[[], None]) -> None:
+        """Have the threads, where they run, end once nothing is queued that was recorded here, and then call `ended`.
+
+        Takes no lock: a finalizer may call this, in any thread.
+        """
+        self._retired = ended
+        self.strike()
+
+    def is_done(self) -> bool:
+        """Whether the threads are to end, for nobody will record any more and all that was is settled."""
+        return self._retired is not None and not self.tracker.awaits(self.backend.name)
+
+    def ended(self) -> None:
+        """Tell that the threads have ended."""
+        if self._retired is not None:
+            self._retired()
+
     def after_fork(self) -> None:
         """Forget the threads, which a child process has none of."""
+        self.load = Load(self.backend.concurrency)
+        self._delivering = {}
         self._starting = threading.Lock()
         self._run = None
 
@@ -114,54 +184,89 @@ class Lane:
 
         `ends_at` is of the monotonic clock.
         """
-        now, most = time.time(), self.backend.batch_size
+        try:
+            sent(self._due(ends_at), transport)
+        finally:
+            transport.close()
+
+    async def deliver_awaited(self, carrier: Carrier, ends_at: float) -> None:
+        """Do as `deliver_now` in the task of the caller, by what the backend brings along to carry its requests."""
+        await awaited(self._due(ends_at), carrier, ends_at)
+
+    def _due(self, ends_at: float) -> Steps[None]:
+        due_by = self.clock()
         try:
             while time.monotonic() < ends_at:
-                claims = self.store.claim(self.backend.name, now=now, most=most, lease=LEASE)
-                pauses = [self.work(batch, transport, ends_at) for batch in self.batches(claims)]
-                if not claims or any(pauses):
+                claims, pause = self.claim(due_by), 0.0
+                for batch in self.batches(claims):
+                    pause = max(pause, (yield from self._work(batch, ends_at)))
+                if not claims or pause:
                     break
         except StoreError as error:
             warn("store", "the outbox cannot be read; feedback stays in it: %s", error)
         except Exception:  # a fault of ours, or of somebody's store
             warn("lane", "delivery failed inside thumbprint and is tried again", exc_info=True)
-        finally:
-            transport.close()
 
-    def work(self, claims: Sequence[Claim], transport: Transport, ends_at: float = math.inf) -> float:
-        """Deliver the claims in one go and conclude each; return until when the lane must pause, or 0.
+    def claim(self, due_by: float | None = None) -> list[Claim]:
+        """Lease a batch of what is due (`due_by` that time of the lane's clock, left out: now).
 
-        After `ends_at`, of the monotonic clock, no request is waited for.
+        What this process is still delivering is put off, though its lease may be over by a clock that was set.
         """
+        now = self.clock() if due_by is None else due_by
+        claims = self.store.claim(self.backend.name, now=now, most=self.backend.batch_size, lease=LEASE)
+        return self._without_those_under_way(claims, now) if self.store.shared else claims
+
+    def _without_those_under_way(self, claims: list[Claim], now: float) -> list[Claim]:
+        began = time.monotonic()
+        again = [claim for claim in claims if self._delivering.get(claim.entry, 0.0) > began]
+        if again:
+            self.store.conclude([(claim, _whole(claim, None, now + NOT_AGAIN)) for claim in again])
+            claims = [claim for claim in claims if all(claim is not other for other in again)]
+        self._delivering.update((claim.entry, began + LEASE) for claim in claims)
+        return claims
+
+    def work(self, claims: Sequence[Claim], transport: Transport) -> float:
+        """Deliver the claims in one go and conclude each; return until when the lane must pause, or 0."""
+        return sent(self._work(claims), transport)
+
+    def _work(self, claims: Sequence[Claim], ends_at: float = math.inf) -> Steps[float]:
+        """Do so; after `ends_at`, of the monotonic clock, no request is waited for."""
         ended: dict[str, Conclusion] = {}  # by entry: what became of its items so far
+        concluded: list[tuple[Claim, Conclusion]] = []
         pause = 0.0
+
+        def tell(parts: Sequence[Claim], verdict: Verdict) -> None:
+            nonlocal pause
+            now = self.clock()
+            pause = max(pause, self._pause_after(verdict, now))
+            if verdict.kind == "delivered" and parts is claims:  # as nearly always
+                concluded[:] = [(claim, Conclusion(claim.items)) for claim in claims]
+                return
+            for part in parts:
+                conclusion = self._concluded(part.items, verdict, now)
+                before = ended.get(part.entry)
+                ended[part.entry] = conclusion if before is None else _joined(before, conclusion)
+
         try:
             pacing = _Leased(self.pacer, min(claim.ends_at for claim in claims), ends_at)
-            for parts, verdict in deliver(claims, self.backend, transport, pacing):
-                now = time.time()
-                pause = max(pause, self._pause_after(verdict, now))
-                if verdict.kind == "delivered" and parts is claims:  # as nearly always
-                    ended = {claim.entry: Conclusion(claim.items) for claim in claims}
-                    break
-                for part in parts:
-                    conclusion = self._concluded(part.items, verdict, now)
-                    before = ended.get(part.entry)
-                    ended[part.entry] = conclusion if before is None else _joined(before, conclusion)
+            yield from self.deliver(claims, pacer=pacing, tell=tell)
         except Paused as paused:
             pause = paused.until
-        self._conclude([(claim, _whole(claim, ended.get(claim.entry), pause)) for claim in claims])
+        self._conclude(concluded or [(claim, _whole(claim, ended.get(claim.entry), pause)) for claim in claims])
         return pause
 
     def _concluded(self, items: tuple[Item, ...], verdict: Verdict, now: float) -> Conclusion:
+        """Return what becomes of the items, by the lane's clock: their age is one of the time of day."""
         if verdict.kind == "delivered":
             return Conclusion(items)
-        conclusion = conclude(verdict, items, now=now, jitter=random.random(), expire_after=self.expire_after)  # noqa: S311 - jitter wants no cryptography
+        today = time.time()
+        conclusion = conclude(verdict, items, now=today, jitter=random.random(), expire_after=self.expire_after)  # noqa: S311 - jitter wants no cryptography
         count("retried", self.backend.name, len(conclusion.waiting))
-        return conclusion
+        return conclusion._replace(due_at=now + (conclusion.due_at - today))
 
     def give_back(self, claims: Sequence[Claim], pause: float = 0.0) -> None:
         """End the leases without an attempt; the items are due after so many seconds."""
-        due_at = time.time() + pause
+        due_at = self.clock() + pause
         self._conclude([(claim, _whole(claim, None, due_at)) for claim in claims])
         if self._run is not None:  # it may be another than the one that had them, and rest by now
             self._run.wake()
@@ -178,11 +283,16 @@ class Lane:
 
     def _conclude(self, concluded: Sequence[tuple[Claim, Conclusion]]) -> None:
         """End the leases, then tell everybody who waits."""
+        if self.store.shared:
+            for claim, _ in concluded:  # before somebody else is given the entry
+                self._delivering.pop(claim.entry, None)
         try:
             self.store.conclude(concluded)
         except StoreError as error:  # the leases end by themselves, and what was delivered is delivered again
             warn("store", "the outbox could not be written, feedback may arrive twice: %s", error)
         self._tell([conclusion for _, conclusion in concluded])
+        if self.concluded is not None:
+            self.concluded()
 
     def _tell(self, conclusions: Sequence[Conclusion]) -> None:
         settled = [item for conclusion in conclusions for item in conclusion.settled]
@@ -193,11 +303,15 @@ class Lane:
                 self.tracker.attempted(item)
             for item in conclusion.buried:
                 count("failed", self.backend.name)
-                warn("failed", "feedback for %s %s failed: %s", item.ref.backend, item.ref.id, item.reason)
+                what = "feedback for" if item.row is None else "the row"
+                warn("failed", "%s %s %s failed: %s", what, item.ref.backend, item.ref.id, item.reason)
                 self.tracker.settle(item, "failed", item.reason)
 
     def _pause_after(self, verdict: Verdict, now: float) -> float:
-        """Return until when nothing at all should be sent after a verdict; 0 where that is about one item alone."""
+        """Return until when nothing at all should be sent after a verdict; 0 where that is about one item alone.
+
+        `now`, and what is returned, is of the lane's clock.
+        """
         self.refusal = verdict.reason if verdict.kind == "unauthorized" else None
         if verdict.kind == "unauthorized":
             warn(
@@ -217,8 +331,7 @@ class Lane:
 class _Leased:
     """The pace of a delivery whose leases end: no request is made that might outlast them.
 
-    `lease_ends_at` is in seconds since 1970, `ends_at`, by when whoever waits for it must be done, of the monotonic
-    clock.
+    `lease_ends_at` is of the store's clock, `ends_at`, by when whoever waits for it must be done, of the monotonic one.
     """
 
     def __init__(self, pacer: Pacer, lease_ends_at: float, ends_at: float) -> None:
@@ -229,45 +342,13 @@ class _Leased:
     def wait(self, longest: float) -> None:
         """Return when a request may be made; raise Paused where none may."""
         self._pacer.wait(min(longest, max(0.0, self._ends_at - time.monotonic())))
-        now = time.time()
+        now = self._pacer.clock()
         if self._lease_ends_at - now < LEASE / 4:
             raise Paused(now, "to keep within the lease")
 
     def heed(self, answer: Answer) -> None:
         """Slow down by what the service says of its quota."""
         self._pacer.heed(answer)
-
-
-class _Bell:
-    """Wakes one thread from others, from signal handlers and finalizers too: a SimpleQueue is made for that."""
-
-    def __init__(self) -> None:
-        self._strokes: SimpleQueue[None] = SimpleQueue()
-        self._heard = 0
-        self._rung_after = -1  # how often it had been heard when it was last rung
-
-    def ring(self) -> None:
-        """Wake the thread, unless it has been rung for already since it last heard.
-
-        First the stroke, then the note of it: where an exception of a signal handler's comes between, one too many.
-        """
-        heard = self._heard
-        if self._rung_after != heard:
-            self.strike()
-            self._rung_after = heard
-
-    def strike(self) -> None:
-        """Wake the thread in any case."""
-        self._strokes.put(None)
-
-    def wait(self, seconds: float | None) -> None:
-        """Wait for a stroke, at most so many seconds (None: as long as it takes)."""
-        with contextlib.suppress(Empty):
-            self._strokes.get(timeout=seconds)
-
-    def hear(self) -> None:
-        """Have what rings from now on wake the thread again."""
-        self._heard += 1
 
 
 def _joined(earlier: Conclusion, later: Conclusion) -> Conclusion:
@@ -298,41 +379,50 @@ class _Run:
         self.running = True
         self._lane = lane
         self._stopping = threading.Event()
-        self._bell = _Bell()
+        self._bell = Bell()
         self.wake = self._bell.ring
-        self._paused_until = 0.0
+        self.strike = self._bell.strike
+        self._paused_until = 0.0  # of the monotonic clock
         self._thread = threading.Thread(
             target=lambda: run_untraced(self._loop), name=f"thumbprint-{lane.backend.name}", daemon=True
         )
         self._senders = Senders(
             name=lane.backend.name,
-            most=lane.backend.concurrency,
+            load=lane.load,
             make_transport=lane.make_transport,
             work=self._work,
             next_batch=self._next_batch,
-            idle=self._bell.strike,
+            idle=self._someone_is_idle,
         )
         self._look_at = 0.0  # of the monotonic clock: when to see what others made of what is in a shared store
 
     def start(self) -> None:
         self._thread.start()
 
+    def _someone_is_idle(self) -> None:
+        """Have one more batch given out, if need be by the run after this one, which has the same load."""
+        self.strike()
+        if not self.running:
+            self._lane.strike()
+
     def stop(self) -> None:
         self.running = False
         self._stopping.set()
-        self._bell.strike()
+        self.strike()
 
     def join(self, ends_at: float) -> None:
-        self._thread.join(max(0.0, ends_at - time.monotonic()))
+        if self._thread is not threading.current_thread():  # which ends by itself
+            self._thread.join(max(0.0, ends_at - time.monotonic()))
         self._senders.join(ends_at)
 
     def _loop(self) -> None:
         try:
-            while not self._stopping.is_set():
+            while not (self._stopping.is_set() or self._lane.is_done()):
                 self._look()
         finally:
             self.running = False
             self._senders.end()
+            self._lane.ended()
 
     def _look(self) -> None:
         """Give out one batch, or wait where there is none or nobody to give it to."""
@@ -351,17 +441,13 @@ class _Run:
 
         While nobody can take it, the bell is not heard: those who record feedback then need not wake this thread.
         """
-        if time.time() < self._paused_until or not self._senders.wanted():
+        if time.monotonic() < self._paused_until or not self._lane.load.wanted():
             return False
         self._bell.hear()
-        batch = self._claim()
+        batch = self._lane.claim()
         if batch:
             self._give(batch)
         return bool(batch)
-
-    def _claim(self) -> list[Claim]:
-        backend = self._lane.backend
-        return self._lane.store.claim(backend.name, now=time.time(), most=backend.batch_size, lease=LEASE)
 
     def _give(self, batch: list[Claim]) -> None:
         try:
@@ -386,33 +472,32 @@ class _Run:
         if shared and time.monotonic() >= self._look_at:
             self._look_at = time.monotonic() + LOOK_AGAIN
             self._lane.tracker.catch_up(self._lane.store)
-        now = time.time()
-        if now < self._paused_until:
-            return min(self._paused_until - now, LONGEST_REST)
-        if not self._senders.wanted():
-            return self._senders.rest()
+        pause = self._paused_until - time.monotonic()
+        if pause > 0:
+            return min(pause, LONGEST_REST)
+        if not self._lane.load.wanted():
+            return self._lane.load.rest()
         self._bell.hear()  # it may have rung while nobody was wanted
         due_at = self._lane.store.next_due(self._lane.backend.name)
-        wait = None if due_at is None else min(max(0.0, due_at - now), LONGEST_REST)
+        wait = None if due_at is None else min(max(0.0, due_at - self._lane.clock()), LONGEST_REST)
         if shared:
             return LOOK_AGAIN if wait is None else min(wait, LOOK_AGAIN)
         return wait
 
     def _next_batch(self) -> list[Claim]:
         """Return what a sender that is done goes on with; nothing where it shall leave off."""
-        if self._stopping.is_set() or time.time() < self._paused_until:
+        if self._stopping.is_set() or time.monotonic() < self._paused_until:
             return []
         try:
-            return self._claim()
+            return self._lane.claim()
         except Exception:  # whoever looks into the outbox next tells of it
             return []
 
     def _work(self, claims: Sequence[Claim], transport: Transport) -> None:
         for batch in self._lane.batches(claims):
-            now = time.time()
-            pause, left = self._paused_until - now, batch[0].ends_at - now
+            pause, left = self._paused_until - time.monotonic(), batch[0].ends_at - self._lane.clock()
             if self._stopping.is_set() or pause > 0 or left < LEASE / 2:  # it has waited for a sender for long
                 self._lane.give_back(batch, max(0.0, pause))
             else:
-                until = self._lane.work(batch, transport)  # others may pause meanwhile
-                self._paused_until = max(self._paused_until, until)
+                pause = self._lane.work(batch, transport) - self._lane.clock()
+                self._paused_until = max(self._paused_until, time.monotonic() + pause)  # others may pause meanwhile

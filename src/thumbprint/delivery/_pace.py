@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from .._log import warn
 from ..errors import StoreError
+from ._clock import clock_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from .._model import Pace
-    from ..backends import Answer
+    from ..backends import Answer, Backend
     from ..stores import Store
 
 LONGEST_WAIT: Final = 0.5  # seconds that a sender waits for its turn; for longer it gives its work back
@@ -23,6 +24,7 @@ STORE_PAUSE: Final = 1.0  # seconds until a store that failed is tried again
 SPARE: Final = 0.1  # of the server's quota: with less remaining, what remains is spread over the rest of its window
 
 LONGEST_PAUSE: Final = 3600.0  # seconds for which a service is left alone at its own word: a slip must not stop it all
+CLOCKS_APART: Final = 60.0  # seconds by which a longer wait cannot be
 
 # Lists of items with parameters, https://www.rfc-editor.org/rfc/rfc9651#section-3.1 . An item here is a string, a byte
 # sequence, a boolean, a number or date, or a token; an integer has no more than 15 digits.
@@ -34,7 +36,7 @@ _COUNT: Final = re.compile(r"[0-9]{1,15}")
 
 
 class Paused(Exception):
-    """No request may be made before `until` (seconds since 1970), for the reason that it says."""
+    """No request may be made before `until` (by the clock of the store), for the reason that it says."""
 
     def __init__(self, until: float, reason: str = "to keep to the pace") -> None:
         super().__init__(reason)
@@ -56,10 +58,11 @@ class Pacing(Protocol):
 class Pacer:
     """The pace of one credential at one service, shared by all who use the same store.
 
-    Where the store fails no request is made, lest it be one too many.
+    Where the store fails no request is made, lest it be one too many. `clock` is that of the store.
     """
 
     def __init__(self, *, store: Store, bucket: str, pace: Pace | None) -> None:
+        self.clock = clock_of(store)
         self._store = store
         self._bucket = bucket
         self._pace = pace
@@ -71,30 +74,39 @@ class Pacer:
         ends_at = time.monotonic() + longest  # of all waits together: others may take what one has waited for
         while seconds := self._take(self._pace):
             if time.monotonic() + seconds > ends_at:
-                raise Paused(time.time() + seconds)
+                raise Paused(self.clock() + seconds)
             time.sleep(seconds)
 
     def _take(self, pace: Pace) -> float:
         try:
-            return self._store.take(self._bucket, pace, now=time.time())
+            seconds = self._store.take(self._bucket, pace, now=self.clock())
+            if seconds <= max(LONGEST_PAUSE, 1 / pace.rate) + CLOCKS_APART:
+                return seconds
+            self._store.hold(self._bucket, until=0)  # nobody was asked for that: the clock has been set back
+            return self._store.take(self._bucket, pace, now=self.clock())
         except StoreError as error:
             warn("store", "the pace cannot be kept, so nothing is sent: %s", error)
-            raise Paused(time.time() + STORE_PAUSE, str(error)) from None
+            raise Paused(self.clock() + STORE_PAUSE, str(error)) from None
 
     def heed(self, answer: Answer) -> None:
         """Slow down by what the service says of its quota."""
         if self._pace is not None:
-            until = asked_pause(answer, time.time())
+            until = asked_pause(answer, self.clock())
             if until is not None:
                 self.hold(until)
 
     def hold(self, until: float) -> None:
-        """Let nobody with this credential make a request before `until`."""
+        """Let nobody with this credential make a request before `until`, by the clock of the store."""
         if self._pace is not None:
             try:
                 self._store.hold(self._bucket, until=until)
             except StoreError as error:  # what was sent was sent
                 warn("store", "other processes cannot be told to pause: %s", error)
+
+
+def pacer_of(backend: Backend, store: Store) -> Pacer:
+    """Return the pace of a backend's credential."""
+    return Pacer(store=store, bucket=bucket_name(backend.name, backend.credential), pace=backend.pace)
 
 
 def bucket_name(backend: str, credential: str | None) -> str:

@@ -29,36 +29,18 @@ LATEST: Final = 8
 USABLE: Final = 0.7
 
 
-class Senders:
-    """A pool of threads with connections of their own.
+class Load:
+    """How busy a lane's senders are, those of all its runs: how many send, and how many are worth while.
 
-    A sender is given a first batch, and then asks for the `next_batch()` by itself until there is none; with each it
-    calls `work(batch, transport)`. `idle()` is called when one has nothing to do any more. At most `most` send at a
-    time: as many as it takes to use the time for which one waits for answers. Where an answer takes a millisecond that
-    is one, for others would only wait for the interpreter; where it takes fifty, all.
+    At most `most` send at a time: as many as it takes to use the time for which one waits for answers. Where an answer
+    takes a millisecond that is one, for others would only wait for the interpreter; where it takes fifty, all.
     """
 
     look_again: Final = 0.02  # seconds after which a request that has no answer yet counts as slow
 
-    def __init__(
-        self,
-        *,
-        name: str,
-        most: int,
-        make_transport: Callable[[], Transport],
-        work: Callable[[Batch, Transport], None],
-        next_batch: Callable[[], Batch],
-        idle: Callable[[], None],
-    ) -> None:
-        self._name = name
+    def __init__(self, most: int) -> None:
         self._most = most
-        self._make_transport = make_transport
-        self._work = work
-        self._next_batch = next_batch
-        self._idle = idle
-        self._given: SimpleQueue[Batch | None] = SimpleQueue()  # to whoever has nothing to do
         self._lock = threading.Lock()
-        self._threads: set[threading.Thread] = set()
         self._busy = 0  # senders that have a batch, or are about to
         self._under_way: dict[int, float] = {}  # thread → since when its request is
         self._waits: deque[float] = deque(maxlen=LATEST)  # seconds that a batch's requests waited for their answers
@@ -68,6 +50,73 @@ class Senders:
         """Whether one more batch is worth giving out now."""
         with self._lock:
             return self._busy < self._worth()
+
+    def is_one_too_many(self) -> bool:
+        """Whether fewer senders are worth while than there are at work."""
+        with self._lock:
+            return self._busy > self._worth()
+
+    def rest(self) -> float:
+        """Return after how many seconds to ask again whether one more is worth while."""
+        return self.look_again if self._under_way else 10 * self.look_again
+
+    def begin(self) -> None:
+        """Count a sender that has something to send."""
+        with self._lock:
+            self._busy += 1
+
+    def end(self) -> None:
+        """Count one less."""
+        with self._lock:
+            self._busy -= 1
+
+    def timing(self, transport: Transport) -> Stopwatch:
+        """Return the transport with a stopwatch, whose requests count as under way from here on."""
+        return Stopwatch(transport, self._under_way)
+
+    def measure(self, waited: float | None, worked: float) -> None:
+        """Take note of how long a batch took: the seconds that it waited for answers, and those of processor time."""
+        if waited is not None:
+            with self._lock:
+                self._waits.append(waited)
+                self._working = max(LEAST_WORK, self._working + SMOOTHING * (worked - self._working))
+
+    def _worth(self) -> int:
+        """Return how many senders are worth while."""
+        now = time.perf_counter()
+        slowest = max((now - since for since in list(self._under_way.values())), default=0.0)
+        waiting = max(min(self._waits, default=0.0), slowest if slowest > self.look_again else 0.0)
+        return min(self._most, 1 + int(USABLE * waiting / self._working))
+
+
+class Senders:
+    """A pool of threads with connections of their own.
+
+    A sender is given a first batch, and then asks for the `next_batch()` by itself until there is none; with each it
+    calls `work(batch, transport)`. `idle()` is called when one has nothing to do any more. How many send is up to the
+    `load`, which others may share.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        load: Load,
+        make_transport: Callable[[], Transport],
+        work: Callable[[Batch, Transport], None],
+        next_batch: Callable[[], Batch],
+        idle: Callable[[], None],
+    ) -> None:
+        self._name = name
+        self._load = load
+        self._make_transport = make_transport
+        self._work = work
+        self._next_batch = next_batch
+        self._idle = idle
+        self._given: SimpleQueue[Batch | None] = SimpleQueue()  # to whoever has nothing to do
+        self._lock = threading.Lock()
+        self._threads: set[threading.Thread] = set()
+        self._busy = 0  # of these threads
 
     def give(self, batch: Batch) -> None:
         """Have the batch worked on by a sender that has nothing to do, or by a new one.
@@ -79,18 +128,8 @@ class Senders:
             if self._busy >= len(self._threads):
                 self._start()
             self._busy += 1
+            self._load.begin()
             self._given.put(batch)
-
-    def rest(self) -> float:
-        """Return after how many seconds to ask again whether one more is worth while."""
-        return self.look_again if self._under_way else 10 * self.look_again
-
-    def _worth(self) -> int:
-        """Return how many senders are worth while."""
-        now = time.perf_counter()
-        slowest = max((now - since for since in list(self._under_way.values())), default=0.0)
-        waiting = max(min(self._waits, default=0.0), slowest if slowest > self.look_again else 0.0)
-        return min(self._most, 1 + int(USABLE * waiting / self._working))
 
     def _start(self) -> None:
         thread = threading.Thread(
@@ -111,7 +150,7 @@ class Senders:
             thread.join(max(0.0, ends_at - time.monotonic()))
 
     def _send(self) -> None:
-        transport = _Stopwatch(self._make_transport(), self._under_way)
+        transport = self._load.timing(self._make_transport())
         try:
             while (batch := self._first()) is not None:
                 try:
@@ -119,18 +158,19 @@ class Senders:
                 finally:
                     with self._lock:
                         self._busy -= 1
+                    self._load.end()
                     self._idle()
         finally:
             with self._lock:
                 self._threads.discard(threading.current_thread())
             transport.close()
 
-    def _send_all(self, batch: Batch, transport: _Stopwatch) -> None:
+    def _send_all(self, batch: Batch, transport: Stopwatch) -> None:
         while batch:
             self._send_one(batch, transport)
-            batch = [] if self._is_one_too_many() else self._next_batch()
+            batch = [] if self._load.is_one_too_many() else self._next_batch()
 
-    def _send_one(self, batch: Batch, transport: _Stopwatch) -> None:
+    def _send_one(self, batch: Batch, transport: Stopwatch) -> None:
         began = time.thread_time()
         try:
             self._work(batch, transport)
@@ -138,7 +178,7 @@ class Senders:
             warn("sender", "a delivery failed inside thumbprint and is tried again", exc_info=True)
         except BaseException as error:  # nobody has reason to interrupt a thread of ours
             warn("sender", "a delivery was ended by a %s and is tried again", type(error).__name__)
-        self._measure(transport.waited(), time.thread_time() - began)
+        self._load.measure(transport.waited(), time.thread_time() - began)
 
     def _first(self) -> Batch | None:
         """Return the next batch that is given; None where the sender shall end, and is then not counted any more."""
@@ -153,20 +193,8 @@ class Senders:
                 self._threads.discard(threading.current_thread())
                 return None
 
-    def _is_one_too_many(self) -> bool:
-        """Whether fewer senders are worth while than there are at work."""
-        with self._lock:
-            return self._busy > self._worth()
 
-    def _measure(self, waited: float | None, worked: float) -> None:
-        """Take note of how long a batch took."""
-        if waited is not None:
-            with self._lock:
-                self._waits.append(waited)
-                self._working = max(LEAST_WORK, self._working + SMOOTHING * (worked - self._working))
-
-
-class _Stopwatch:
+class Stopwatch:
     """A transport that knows for how long its requests waited for their answers."""
 
     def __init__(self, inner: Transport, under_way: dict[int, float]) -> None:

@@ -6,6 +6,7 @@ import codecs
 import contextlib
 import functools
 import json
+import logging
 import math
 import time
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -15,7 +16,7 @@ from ..backends import Answer
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     import httpx
 
@@ -24,9 +25,13 @@ if TYPE_CHECKING:
 TIMEOUT: Final = 30.0  # seconds for a whole request, from connecting to the end of the answer
 LONGEST_ANSWER: Final = 16 * 1024 * 1024  # bytes of a body: a log of Cloudflare's tells the call's request and answer
 PIECE: Final = 64 * 1024  # bytes that are written between two looks at the clock
-HEADERS: Final = {"accept": "application/json", "user-agent": "thumbprint"}
+HEADERS: Final = {"accept": "application/json", "accept-encoding": "identity", "user-agent": "thumbprint"}
+PLAIN: Final = frozenset({"", "identity"})  # encodings of a body that is as it is
+
+PROXIED: Final = frozenset({"http", "https", "all"})  # schemes for which the environment may name a proxy
 
 TIMEOUTS: Final = ("connect", "read", "write", "pool")
+_log: Final = logging.getLogger("httpcore.http11")
 _encode: Final = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
 
 
@@ -62,45 +67,55 @@ class HttpxTransport:
     `timeout` is in seconds, for a request and its whole answer, however slowly that drips in; shorter as `ends_at` (of
     the monotonic clock) comes near, and after that nothing is sent. Only looking up a host's name has a time of its
     own, that of the system, and where it has several addresses each may take as long. Of a body, `longest` bytes are
-    read; the rest is ignored, and the connection closed.
+    read; the rest is ignored, and the connection closed. So is a body that is compressed, which nobody has asked for:
+    a small one may hold gigabytes.
     """
 
     def __init__(self, *, timeout: float = TIMEOUT, ends_at: float = math.inf, longest: int = LONGEST_ANSWER) -> None:
         self.timeout = timeout  # seconds, of the requests from here on
         self._ends_at = ends_at
         self._longest = longest
-        self._connection: httpx.HTTPTransport | httpx.Client | None = None
+        self._proxies: Mapping[str, str] | None = None
+        self._connections: dict[str | None, httpx.HTTPTransport] = {}  # by the proxy that they go through
 
     def send(self, request: HttpRequest) -> Answer:
         """Return the answer, whatever its status; raise TransportError where there is none."""
-        if self._connection is None:
-            self._connection = _new_connection()
-        import httpx  # noqa: PLC0415 - as in _new_connection
+        if self._proxies is None:
+            self._proxies = _proxies()
+        import httpx  # noqa: PLC0415 - as in _proxies
 
         timeout = _Timeout(min(time.monotonic() + self.timeout, self._ends_at))
         if timeout <= 0:
             raise TransportError("no time was left to send it")
         try:
-            response = _sent(_written(request, timeout), self._connection)
+            written = _written(request, timeout)
+            response = self._connection_for(written.url, self._proxies).handle_request(written)
             with contextlib.closing(response):
-                content = _beginning(response.iter_bytes(), self._longest)
+                content = _beginning(response.iter_raw(), self._longest) if _is_plain(response) else b""
+            headers = {name.lower(): value for name, value in response.headers.items()}
+            return Answer(status=response.status_code, headers=headers, content=content)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             # What a protocol error of our own side says may quote a header, and with it a key.
             words = "" if isinstance(error, httpx.LocalProtocolError) else f": {error}"
-            raise TransportError(f"{type(error).__name__}{words}") from None
-        headers = {name.lower(): value for name, value in response.headers.items()}
-        return Answer(status=response.status_code, headers=headers, content=content)
+            said = f"{type(error).__name__}{words}"
+        raise TransportError(said)  # out here, where it does not drag the other error along
 
     def close(self) -> None:
-        """Close the connection; a later `send` makes a new one."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
+        """Close the connections; a later `send` makes new ones."""
+        connections, self._connections, self._proxies = self._connections, {}, None
+        for connection in connections.values():
             connection.close()
+
+    def _connection_for(self, url: httpx.URL, proxies: Mapping[str, str]) -> httpx.HTTPTransport:
+        proxy = _proxy_for(url, proxies) if proxies else None
+        if proxy not in self._connections:
+            self._connections[proxy] = _new_connection(proxy)
+        return self._connections[proxy]
 
 
 def _written(request: HttpRequest, timeout: _Timeout) -> httpx.Request:
     """Return the request as it goes out. `Client.request` would do it, in twice the time, and merge more in."""
-    import httpx  # noqa: PLC0415 - as in _new_connection
+    import httpx  # noqa: PLC0415 - as in _proxies
 
     headers, content = {**HEADERS, **request.headers}, None
     if request.json is not None:
@@ -113,6 +128,10 @@ def _written(request: HttpRequest, timeout: _Timeout) -> httpx.Request:
         content=content,
         extensions={"timeout": dict.fromkeys(TIMEOUTS, timeout), "trace": _watch},
     )
+
+
+def _is_plain(response: httpx.Response) -> bool:
+    return response.headers.get("content-encoding", "").strip().lower() in PLAIN
 
 
 def _beginning(chunks: Iterable[bytes], longest: int) -> bytes:
@@ -146,19 +165,26 @@ class _Timeout(float):
         """Return the seconds that are left now; raise ReadTimeout, by which the connection is closed, for none."""
         left = self._ends_at - time.monotonic()
         if left <= 0:
-            import httpx  # noqa: PLC0415 - as in _new_connection
+            import httpx  # noqa: PLC0415 - as in _proxies
 
             raise httpx.ReadTimeout(f"not done after {float(self):.3g} s")
         return left
 
 
 def _watch(event: str, told: dict[str, Any]) -> None:
-    """Have what is done with a new connection look at the clock."""
+    """Have what is done with a new connection look at the clock, and httpcore's log say nothing of what came back.
+
+    To be told more than of a connection takes time, which is spent where somebody reads that log. What it says of an
+    event when this returns may quote a key: the words of an answer, or of an error about a header.
+    """
     if event.endswith("send_request_headers.started"):
-        if told["request"].method != b"CONNECT":  # to a proxy, behind which the connection goes on
-            told["request"].extensions.pop("trace", None)  # the connection stands, and to be told more takes time
+        # A request to CONNECT is to a proxy, behind which the connection goes on.
+        if told["request"].method != b"CONNECT" and not _log.isEnabledFor(logging.DEBUG):
+            told["request"].extensions.pop("trace", None)
     elif event.endswith(("connect_tcp.complete", "start_tls.complete")):
         _bound(told["return_value"])
+    if not event.endswith(".started"):
+        told.clear()
 
 
 def _bound(stream: Any) -> None:
@@ -179,33 +205,43 @@ def _bound(stream: Any) -> None:
     stream.read, stream.write, stream.start_tls = read_in_time, write_in_time, start_tls_in_time
 
 
-def _new_connection() -> httpx.HTTPTransport | httpx.Client:
-    """Return what sends: a bare transport, for cookies, redirects and the like would take a tenth of a request's time.
-
-    Where the environment names proxies, a client, which knows what goes through which.
-    """
+def _proxies() -> dict[str, str]:
+    """Return scheme → the proxy that the environment names for it; import what it takes to send."""
     with importing:
         from urllib.request import getproxies  # noqa: PLC0415 - as below
 
-        import httpx  # noqa: PLC0415 - it costs 100 ms, and not everybody sends
+        import httpx  # noqa: F401, PLC0415 - it costs 100 ms, and not everybody sends
 
         codecs.lookup("idna")  # which looking up a host's address imports
-        proxied = getproxies().keys() - {"no"}
-        return httpx.Client(verify=_tls_context()) if proxied else httpx.HTTPTransport(verify=_tls_context())
+    named = {scheme: address for scheme, address in getproxies().items() if scheme in PROXIED}
+    return {scheme: address if "://" in address else f"http://{address}" for scheme, address in named.items()}
 
 
-def _sent(request: httpx.Request, connection: httpx.HTTPTransport | httpx.Client) -> httpx.Response:
-    """Return the answer, its body still to be read."""
-    import httpx  # noqa: PLC0415 - as above
+def _proxy_for(url: httpx.URL, proxies: Mapping[str, str]) -> str | None:
+    """Return the proxy through which the environment has a URL reached; None where it is reached directly."""
+    from urllib.request import proxy_bypass  # noqa: PLC0415 - as in _proxies
 
-    if isinstance(connection, httpx.Client):
-        return connection.send(request, stream=True)
-    return connection.handle_request(request)
+    return None if proxy_bypass(url.host) else proxies.get(url.scheme, proxies.get("all"))
+
+
+def _new_connection(proxy: str | None) -> httpx.HTTPTransport:
+    """Return what sends: a bare transport, for a client's cookies, redirects and the like take a tenth of the time.
+
+    And a client tells the application's log of each request, with words of the service's.
+    """
+    import httpx  # noqa: PLC0415 - as in _proxies
+
+    with importing:  # which the making of one does
+        if proxy is None:
+            return httpx.HTTPTransport(verify=_tls_context())
+        with contextlib.suppress(Exception):  # whose words may quote the proxy's password
+            return httpx.HTTPTransport(verify=_tls_context(), proxy=httpx.Proxy(proxy))
+    raise TransportError("the proxy that the environment names cannot be used: correct HTTPS_PROXY or its like")
 
 
 @functools.cache
 def _tls_context() -> ssl.SSLContext:
     """Return the TLS settings of all connections: to read the certificates takes 20 ms."""
-    import httpx  # noqa: PLC0415 - as above
+    import httpx  # noqa: PLC0415 - as in _proxies
 
     return httpx.create_ssl_context()

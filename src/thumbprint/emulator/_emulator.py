@@ -30,9 +30,12 @@ class Emulator:
             client = OpenAI(base_url=emulator.cloudflare_openai_url, api_key="any")
 
     It plays the gateways (ids in response headers, caches, error statuses), Cloudflare's logs API (with
-    its limits and its ingestion lag) and Braintrust's REST API (with its stray rows). The model echoes the
-    last text of the user; where JSON is asked for, the answer is that text as it is. The model
-    `error-NNN` always answers that status, and `flaky-N` answers 500 N times before it succeeds.
+    its limits and its ingestion lag), Braintrust's REST API (with its stray rows) and what Braintrust's SDKs
+    log in to and write their spans to. The model echoes the
+    last text of the user; where JSON is asked for, the answer is that text as it is. Of functions that it
+    is offered as tools it calls each once, in order, before it answers: with that text, where it is a JSON
+    object, or with it for each text that the function requires. The model `error-NNN` always answers that
+    status, and `flaky-N` answers 500 N times before it succeeds.
 
     - `port`: where to listen on 127.0.0.1; 0 takes a free one, which is then kept over restarts.
     - `ingestion_lag`: seconds for which a new Cloudflare log is unknown to the logs API (404).
@@ -155,6 +158,7 @@ class Emulator:
             "CLOUDFLARE_GATEWAY_URL": self._gateway_url,
             "BRAINTRUST_API_KEY": identity.BRAINTRUST_KEY,
             "BRAINTRUST_API_URL": self.url,
+            "BRAINTRUST_APP_URL": self.url,
             "BRAINTRUST_PARENT": f"project_name:{identity.PROJECT_NAME}",
             "BRAINTRUST_GATEWAY_URL": f"{self.url}/braintrust",
             "OPENAI_BASE_URL": self.cloudflare_openai_url,

@@ -11,6 +11,8 @@ GATEWAY_ID = "emulator"
 CLOUDFLARE_TOKEN = "emulator-cloudflare-token"  # noqa: S105 - fake on purpose
 BRAINTRUST_KEY = "emulator-braintrust-key"
 OPENAI_KEY = "emulator-openai-key"
+ORGANIZATION_NAME = "emulator"
+ORGANIZATION_ID = "e0000000-0000-4000-8000-000000000002"
 PROJECT_NAME = "emulator"
 PROJECT_ID = "e0000000-0000-4000-8000-000000000001"
 

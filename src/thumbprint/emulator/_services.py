@@ -41,6 +41,7 @@ class Services:
         )
         self._braintrust = braintrust.Gateway(self.rows)
         self._braintrust_rest = braintrust.RestApi(self.rows)
+        self._braintrust_sdk = braintrust.SdkApi(self.rows)
 
     def answer(self, request: Request, now: float) -> Response:  # noqa: PLR0911 - one for each route
         """Answer one request; `now` is in seconds since the epoch."""
@@ -55,6 +56,8 @@ class Services:
                 return self._at_braintrust(request, path, now, self._ask_model, exporting=True)
             case ("v1", "project" | "project_logs" | "experiment", *_):
                 return self._braintrust_rest.answer(request, now)
+            case ("api" | "version" | "logs3", *_):
+                return self._braintrust_sdk.answer(request, now)
             case ("v1", account, *_) if _ACCOUNT.fullmatch(account):
                 return self._cloudflare.by_path(request, now)
         return json_response({"error": {"message": f"The emulator plays nothing at {request.path}."}}, 404)

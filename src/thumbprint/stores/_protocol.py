@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from .._call import Call
-    from .._model import Finding, Item, Pace
+    from .._model import Finding, Item, LogRef, Pace
 
 
 class Key(NamedTuple):
@@ -63,7 +63,7 @@ class DataLostError(StoreError):
 
 
 class Store(Protocol):
-    """References, the outbox with its dead letters, and the pace of each credential.
+    """References, the outbox with its dead letters, the pace of each credential, and notes that last for moments.
 
     Safe to use from several threads, and where it is shared from several processes. A method that cannot do its work
     raises StoreError; none waits longer than a few seconds. Times are in seconds since 1970.
@@ -106,6 +106,10 @@ class Store(Protocol):
         """
         ...
 
+    def holds(self, ref: LogRef) -> bool:
+        """Whether anything is waiting for the log entry, or is on its way to it."""
+        ...
+
     def next_due(self, backend: str) -> float | None:
         """Return when the next entry of the backend is due, or a lease on one ends; None where there is none."""
         ...
@@ -113,12 +117,21 @@ class Store(Protocol):
     def take(self, bucket: str, pace: Pace, *, now: float) -> float:
         """Take one request from the bucket; return 0, or where it may not be made yet the seconds to wait.
 
-        A new bucket is full. It fills with `pace.rate` tokens a second up to `pace.burst`.
+        A new bucket is full. It fills with `pace.rate` tokens a second up to `pace.burst`; one that is full again may
+        be forgotten.
         """
         ...
 
     def hold(self, bucket: str, *, until: float) -> None:
         """Let nobody take from the bucket before `until`; never shortens a longer hold. 0 lifts it."""
+        ...
+
+    def swap(self, name: str, old: str, new: str, *, seconds: float) -> str:
+        """Note the text `new` under the name, in place of `old` or of nothing; return what is noted there then.
+
+        That is `new`, or where it was neither `old` nor nothing, what it was. A note is forgotten after `seconds`,
+        which are more than 0.
+        """
         ...
 
     def fates(
@@ -158,8 +171,12 @@ class Store(Protocol):
         """
         ...
 
-    def close(self) -> None:
-        """Let go of what the store holds open. A later use opens it again."""
+    def close(self, timeout: float | None = 0.0) -> None:
+        """Let go of what the store holds open. A later use opens it again.
+
+        What the store took and could not yet write where it belongs, it tries to write for up to `timeout` seconds
+        (None: until that is done); it returns within that time, or nearly.
+        """
         ...
 
 
@@ -169,6 +186,10 @@ def entry_of(item: Item) -> str:
     The id alone would not do: whoever inserts rows into Braintrust may choose their ids, and the same one in two
     projects is two rows. So an entry whose home is spelled in two ways (a project's name and its id) is two entries.
     """
-    ref = item.ref
+    return entry_at(item.ref)
+
+
+def entry_at(ref: LogRef) -> str:
+    """Return so much of the log entry that a LogRef names."""
     place = f"{ref.account_id or ''}\n{ref.gateway_id or ''}"
     return f"{ref.id}\n{place}\n{ref.project_id or ''}\n{ref.project_name or ''}\n{ref.experiment_id or ''}"

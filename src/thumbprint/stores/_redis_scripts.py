@@ -21,6 +21,7 @@ touch several. BACKEND and ENTRY tell a log entry, ID an item, a dead letter or 
     {thumbprint}:places:BACKEND         hash     ENTRY → id of its message; while leased the token: id, # and a nonce
 
     {thumbprint}:bucket:NAME            hash     tokens, at: when they were counted, until: no taking before; expires
+    {thumbprint}:note:NAME              string   what is noted there for a moment; expires
 
 An entry that has a queue is in one of three states: due (a message of the stream that the group `workers` has not been
 given), leased (a message that is pending for one of the group's consumers) or later. Only a leased one can be without a
@@ -44,6 +45,8 @@ _LAYOUT: Final = "1"
 #   enter     makes an entry due: the last message of the stream
 #   leave     takes an entry out of whichever state it is in
 #   append    adds an item to the end of its entry's queue, or before another; an entry that is in no state becomes due
+#   unlist    takes an item out of those that wait, or of the dead ones; where its turn is not told by its value, which
+#             somebody else has written, or its backend not known, by looking through all
 #   settle    takes an item out of the outbox and returns its turn, or false where it is not there; an entry that has no
 #             other leaves, unless it is leased: what is put now must not overtake what is on its way
 #   exhume    takes an item out of the dead letters and returns its value, or false
@@ -98,11 +101,25 @@ local function append(backend, entry, id, created_at, value, before)
   end
 end
 
+local function unlist(kind, backend, id, value)
+  if redis.call('ZREM', key(kind, backend), turn_of(value) .. id) == 1 then return end
+  local pattern = '*' .. string.gsub(id, '[%*%?%[%]\\]', '\\%0')
+  for _, other in ipairs(redis.call('SMEMBERS', base .. 'backends')) do
+    local cursor, found = '0'
+    repeat
+      cursor, found = unpack(redis.call('ZSCAN', key(kind, other), cursor, 'MATCH', pattern, 'COUNT', 1000))
+      for i = 1, #found, 2 do
+        if string.sub(found[i], TURN + 1) == id then redis.call('ZREM', key(kind, other), found[i]) end
+      end
+    until cursor == '0'
+  end
+end
+
 local function settle(backend, entry, id)
   local value = redis.call('HGET', items, id)
   if not value then return false end
   redis.call('HDEL', items, id)
-  redis.call('ZREM', key('waiting', backend), turn_of(value) .. id)
+  unlist('waiting', backend, id, value)
   redis.call('LREM', queue(backend, entry), 1, id)
   if redis.call('EXISTS', queue(backend, entry)) == 0 and not is_leased(place_of(backend, entry)) then
     leave(backend, entry)
@@ -114,18 +131,18 @@ local function exhume(backend, id)
   local value = redis.call('HGET', letters, id)
   if value then
     redis.call('HDEL', letters, id)
-    redis.call('ZREM', key('dead', backend), turn_of(value) .. id)
+    unlist('dead', backend, id, value)
   end
   return value
 end
-""".replace("LAYOUT", _LAYOUT).replace("TURN", str(TURN))
+""".replace("LAYOUT", _LAYOUT)
 
 
 class Script:
     """A script: its text, and the digest that a server which has run it knows it by."""
 
     def __init__(self, body: str) -> None:
-        self.text = _PRELUDE + body
+        self.text = (_PRELUDE + body).replace("TURN", str(TURN))
         self.sha = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 
 
@@ -163,7 +180,8 @@ return redis.call('GET', base .. 'generation')
 # Lets what is due by now join the end of the stream; takes over what consumers hold whose lease has ended; reads the
 # rest from the stream; and notes for each entry until when it is leased, and by which token. What is taken over begins
 # with just that message: it is the lease that counts, and somebody may have deleted the consumer with what it held.
-# A consumer's first claim clears away those that are gone.
+# A consumer's first claim clears away those that are gone. Returns of each entry its name, its token, and in turn the
+# ids and the values of its items.
 CLAIM: Final = Script("""
 local backend, consumer, nonce, now, ends_at, most, idle = unpack(ARGV, 1, 7)
 local stream, places, leases = key('due', backend), key('places', backend), key('leases', backend)
@@ -208,7 +226,8 @@ for _, place in ipairs(found) do
   redis.call('HSET', places, entry, claim[2])
   redis.call('ZADD', leases, ends_at, entry)
   for _, item in ipairs(redis.call('LRANGE', queue(backend, entry), 0, -1)) do
-    table.insert(claim, redis.call('HGET', items, item))
+    table.insert(claim, item)
+    table.insert(claim, redis.call('HGET', items, item) or '')
   end
   table.insert(claims, claim)
 end
@@ -250,21 +269,40 @@ while at < #ARGV do
   for _ = 1, next_arg() do
     local id, json = next_arg(), next_arg()
     local value = mine and redis.call('HGET', items, id)
-    if value then
-      redis.call('HSET', items, id, turn_of(value) .. json)
-      waits = true
-    end
+    if value then redis.call('HSET', items, id, turn_of(value) .. json) end
+    waits = true
   end
   if mine then
     leave(backend, entry)
-    if waits then
-      redis.call('ZADD', key('later', backend), due_at, entry)
-    elseif redis.call('EXISTS', queue(backend, entry)) == 1 then
-      enter(backend, entry)
+    if redis.call('EXISTS', queue(backend, entry)) == 1 then
+      if waits then
+        redis.call('ZADD', key('later', backend), due_at, entry)
+      else
+        enter(backend, entry)
+      end
     end
   end
 end
 """)
+
+# Moves items that cannot be read, of entries that are leased, to the dead letters, as they are. Where a value does not
+# tell its turn, it gets a new one in front of what is there.
+BURY_AS_IT_IS: Final = Script("""
+local backend, now = ARGV[1], ARGV[2]
+for i = 3, #ARGV, 2 do
+  local entry, id = ARGV[i], ARGV[i + 1]
+  local value = redis.call('HGET', items, id) or ''
+  local created_at = redis.call('ZSCORE', key('waiting', backend), turn_of(value) .. id)
+  unlist('waiting', backend, id, value)
+  redis.call('HDEL', items, id)
+  redis.call('LREM', queue(backend, entry), 1, id)
+  if not created_at then value, created_at = next_turn() .. value, now end
+  redis.call('HSET', letters, id, value)
+  redis.call('ZADD', key('dead', backend), created_at, turn_of(value) .. id)
+end
+""")
+
+HOLDS: Final = Script("return redis.call('EXISTS', queue(ARGV[1], ARGV[2]))")
 
 # A message of the stream that is not leased is due, and has been for long.
 NEXT_DUE: Final = Script("""
@@ -278,13 +316,14 @@ return later or lease
 
 # Fills the bucket for the time that has passed, and takes one token where there is one. Callers' clocks differ: a time
 # before the last is as if none had passed. The tolerance is for times since 1970, which floats hold to a quarter of
-# a microsecond: whoever waited as long as was said must find a token.
+# a microsecond: whoever waited as long as was said must find a token. The bucket expires when it is full by all clocks.
 TAKE: Final = Script("""
 local bucket = base .. 'bucket:' .. ARGV[1]
 local rate, burst, now = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local kept = redis.call('HMGET', bucket, 'tokens', 'at', 'until')
-local at, wait = math.min(tonumber(kept[2] or now), now + 60), tonumber(kept[3] or 0) - now  -- a clock may be ahead
-if wait <= 0 then
+local at, held = math.min(tonumber(kept[2] or now), now + 60), tonumber(kept[3] or 0) - now  -- a clock may be ahead
+local wait = held
+if held <= 0 then
   local tokens = math.min(burst, tonumber(kept[1] or burst) + math.max(0, now - at) * rate)
   if tokens >= 1 - 1e-6 * (1 + rate) then
     tokens, wait = tokens - 1, 0
@@ -293,8 +332,17 @@ if wait <= 0 then
   end
   redis.call('HSET', bucket, 'tokens', exact(tokens), 'at', exact(math.max(at, now)))
 end
-redis.call('PEXPIRE', bucket, ARGV[5])
+redis.call('PEXPIRE', bucket, math.min(ARGV[5], math.ceil(1000 * (math.max(0, held) + burst / rate + 60))))
 return exact(wait)
+""")
+
+# Notes a text in place of another or of none, and says what is there then.
+SWAP: Final = Script("""
+local note = base .. 'note:' .. ARGV[1]
+local there = redis.call('GET', note)
+if there and there ~= ARGV[2] then return there end
+redis.call('SET', note, ARGV[3], 'PX', ARGV[4])
+return ARGV[3]
 """)
 
 HOLD: Final = Script("""
@@ -334,28 +382,34 @@ end
 return depths
 """)
 
-# Merges the oldest of each backend's.
+# Merges the oldest of each backend's. Returns in turn the id, the backend, the time of its making and the item.
 LISTED: Final = Script("""
 local kind, most, from = ARGV[1], tonumber(ARGV[2]), ARGV[1] == 'dead' and letters or items
 local members = {}
 for _, backend in ipairs(redis.call('SMEMBERS', base .. 'backends')) do
   local range = redis.call('ZRANGE', key(kind, backend), 0, most - 1, 'WITHSCORES')
-  for i = 1, #range, 2 do table.insert(members, {tonumber(range[i + 1]), range[i]}) end
+  for i = 1, #range, 2 do table.insert(members, {tonumber(range[i + 1]), range[i], backend}) end
 end
 table.sort(members, function(a, b) return a[1] < b[1] or (a[1] == b[1] and a[2] < b[2]) end)
 local found = {}
 for i = 1, math.min(most, #members) do
-  found[i] = redis.call('HGET', from, string.sub(members[i][2], #turn_of(members[i][2]) + 1))
+  local created_at, member, backend = unpack(members[i])
+  local id = string.sub(member, TURN + 1)
+  for _, part in ipairs({id, backend, exact(created_at), redis.call('HGET', from, id) or ''}) do
+    table.insert(found, part)
+  end
 end
 return found
 """)
 
-# Returns the items of one backend at these ranks, the oldest of which is 0.
+# Returns in turn the ids and the items of one backend at these ranks, the oldest of which is 0.
 PAGE: Final = Script("""
 local from = ARGV[1] == 'dead' and letters or items
 local found = {}
-for i, member in ipairs(redis.call('ZRANGE', key(ARGV[1], ARGV[2]), ARGV[3], ARGV[4])) do
-  found[i] = redis.call('HGET', from, string.sub(member, #turn_of(member) + 1))
+for _, member in ipairs(redis.call('ZRANGE', key(ARGV[1], ARGV[2]), ARGV[3], ARGV[4])) do
+  local id = string.sub(member, TURN + 1)
+  table.insert(found, id)
+  table.insert(found, redis.call('HGET', from, id) or '')
 end
 return found
 """)
@@ -384,8 +438,8 @@ return revived
 
 PURGE_DEAD: Final = Script("""
 local purged = 0
-for i = 1, #ARGV, 3 do
-  if exhume(ARGV[i], ARGV[i + 2]) then purged = purged + 1 end
+for i = 1, #ARGV, 2 do
+  if exhume(ARGV[i], ARGV[i + 1]) then purged = purged + 1 end
 end
 return purged
 """)

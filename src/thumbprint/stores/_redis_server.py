@@ -15,10 +15,11 @@ from collections import deque
 from dataclasses import dataclass
 from queue import Empty, Full
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from .._fork import importing
 from .._model import Finding
+from .._secrets import Secrets
 from ..errors import ConfigurationError, StoreError
 
 if TYPE_CHECKING:
@@ -40,11 +41,24 @@ ADVICE: Final = {
     "another version of thumbprint": "it is another version's; use that version, another database or another prefix",
 }
 
-_SETTINGS: Final = {"decode_responses": True, "encoding": "utf-8", "encoding_errors": "surrogatepass"}
+_LENIENT: Final = "thumbprint.lenient"
+_SETTINGS: Final = {"decode_responses": True, "encoding": "utf-8", "encoding_errors": _LENIENT}
+PASSWORDS: Final = ("password", "ssl_password")
 _TIMEOUTS: Final = ("socket_timeout", "socket_connect_timeout")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+def _be_lenient(error: UnicodeError) -> tuple[str | bytes, int]:
+    """Let lone surrogates pass, and write out bytes that are no UTF-8: one damaged value must not hide the others."""
+    try:
+        return codecs.lookup_error("surrogatepass")(error)
+    except UnicodeDecodeError:
+        return codecs.lookup_error("backslashreplace")(error)
+
+
+codecs.register_error(_LENIENT, _be_lenient)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)  # some releases of redis-py show a client's password
 class _Opened:
     """What one process has open: the package, a client with its pool of connections, and a name for the process."""
 
@@ -90,7 +104,7 @@ class RedisServer:
             return work(opened)
         except Exception as error:  # whatever redis-py raises: a ValueError where another thread closes the connection
             said = f"the store {self.place!r} cannot be used: {_advice(opened.redis, error)} ({str(error).rstrip('.')})"
-            said = _without(_password(opened.client), said)
+            said = _without_passwords(opened.client, said)
             if not isinstance(error, opened.redis.ResponseError):
                 ended = time.monotonic()
                 self._fault, self._rests_until = said, ended + REST * (ended - started)
@@ -140,27 +154,28 @@ def _number(version: str) -> tuple[int, ...]:
 
 def place_of(url: str) -> str:
     """Return the URL without user, password and options; raise ConfigurationError where it is none of Redis."""
-    try:
-        parts = urlsplit(url)
-        host, port = parts.hostname or "localhost", parts.port or 6379
-    except (AttributeError, TypeError, ValueError):
-        raise _no_url() from None
+    with contextlib.suppress(AttributeError, TypeError, ValueError):
+        place = _place(urlsplit(url))
+        if place is not None:
+            return place
+    # Out here, where it does not drag along an error that quotes what stands in a password's place.
+    raise ConfigurationError(
+        "THUMBPRINT_STORE (store=…) is no URL of a Redis server: write redis://[user:password@]host[:port][/database], "
+        "the same with rediss:// for TLS, or unix:///path?db=0; in a password, write / as %2F, @ as %40, # as %23 and "
+        "? as %3F"
+    )
+
+
+def _place(parts: SplitResult) -> str | None:
+    host, port = parts.hostname or "localhost", parts.port or 6379
     if "@" in f"{parts.path}{parts.query}" or parts.fragment:  # then the "host" may be the beginning of a password
-        raise _no_url()
+        return None
     database = parts.path.strip("/") or "0"
     if parts.scheme == "unix" and parts.path:
         return f"unix://{parts.path}"
     if parts.scheme in {"redis", "rediss"} and database.isdecimal():
         return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}:{port}/{database}"
-    raise _no_url()
-
-
-def _no_url() -> ConfigurationError:
-    return ConfigurationError(
-        "THUMBPRINT_STORE (store=…) is no URL of a Redis server: write redis://[user:password@]host[:port][/database], "
-        "the same with rediss:// for TLS, or unix:///path?db=0; in a password, write / as %2F, @ as %40, # as %23 and "
-        "? as %3F"
-    )
+    return None
 
 
 def _open(url: str, place: str) -> _Opened:
@@ -172,16 +187,14 @@ def _open(url: str, place: str) -> _Opened:
             codecs.lookup("idna")  # which looking up a host's address imports
     except ImportError:
         raise ConfigurationError(f"{place} needs the package redis: pip install thumbprint[redis]") from None
-    try:
-        pool = _pool(redis, url)
-        pool.connection_class(**pool.connection_kwargs)  # connects nowhere, but refuses options that it does not know
-    except (AttributeError, TypeError, ValueError):
-        raise ConfigurationError(
-            f"THUMBPRINT_STORE (store=…): {place} is no URL with options that redis-py takes: correct what stands "
-            "behind its ?, or leave it out"
-        ) from None
     consumer = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
-    return _Opened(pid=os.getpid(), redis=redis, client=redis.Redis(connection_pool=pool), consumer=consumer)
+    with contextlib.suppress(AttributeError, TypeError, ValueError):
+        pool = _pool(redis, url)
+        return _Opened(pid=os.getpid(), redis=redis, client=redis.Redis(connection_pool=pool), consumer=consumer)
+    raise ConfigurationError(  # out here, as in place_of
+        f"THUMBPRINT_STORE (store=…): {place} is no URL with options that redis-py takes: correct what stands behind "
+        "its ?, or leave it out"
+    )
 
 
 def _pool(redis: Any, url: str) -> Any:
@@ -190,9 +203,11 @@ def _pool(redis: Any, url: str) -> Any:
     # Once more after a lost connection: an idle one may have been cut long ago. So every script may come to run twice.
     retry = redis.retry.Retry(redis.backoff.NoBackoff(), 1, supported_errors=(redis.ConnectionError,))
     settings = {**asked, **limits, **_SETTINGS, "retry": retry}
-    return redis.BlockingConnectionPool(
+    pool = redis.BlockingConnectionPool(
         max_connections=MAX_CONNECTIONS, timeout=TIMEOUT, queue_class=_FreeConnections, **settings
     )
+    pool.connection_class(**pool.connection_kwargs)  # connects nowhere, but refuses options that it does not know
+    return pool
 
 
 class _FreeConnections:
@@ -227,14 +242,10 @@ def _answer(opened: _Opened, script: Script, key: str, *args: str | float) -> An
         return opened.client.eval(script.text, 1, key, *args)
 
 
-def _password(client: Any) -> str | None:
-    password: str | None = client.connection_pool.connection_kwargs.get("password")
-    return password
-
-
-def _without(password: str | None, text: str) -> str:
-    """Return the text without the password, which a server may repeat that does not know how to log in."""
-    return text.replace(password, "…") if password else text
+def _without_passwords(client: Any, text: str) -> str:
+    """Return the text without the passwords, which a server may repeat that does not know how to log in."""
+    settings = client.connection_pool.connection_kwargs
+    return Secrets(*(settings.get(name) for name in PASSWORDS)).masked(text) or ""
 
 
 def _advice(redis: Any, error: Exception) -> str:

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from .._model import Finding
 from ..errors import StoreError
-from ._json import Unreadable
 
 if TYPE_CHECKING:
     import sqlite3
@@ -24,8 +23,12 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 PATIENCE: Final = 5.0  # seconds to wait for another thread, and for another process
+CALLER_PATIENCE: Final = 2.0  # seconds that an application's own thread waits for them
+HURRY: Final = 0.05  # seconds that it waits where another has waited in vain just now, and that anybody has for a turn
+REST: Final = 4  # times as long as somebody waited in vain, the next ones hurry: a lock costs callers little time
 CLOSE_PATIENCE: Final = 0.1  # seconds: nothing is lost by a connection that stays open
-RETRY_EVERY: Final = 0.01  # seconds
+AT_ONCE: Final = 0.02  # seconds that SQLite waits for another process before this process's other threads have a turn
+RETRY_EVERY: Final = 0.01  # seconds between two turns
 LOOK_EVERY: Final = 1.0  # seconds between two looks whether the file is still there: each costs as much as a query
 
 APPLICATION_ID: Final = 0x7468756D  # "thum", in the header of the file: it is ours
@@ -35,7 +38,7 @@ LAYOUT: Final = """SELECT user_version, application_id, EXISTS (SELECT 1 FROM sq
 
 # What SQLite says → what happened and what to do.
 ADVICE: Final = {
-    "SQLITE_BUSY": f"another process has kept it locked for {PATIENCE:g} s; see what that process does",
+    "SQLITE_BUSY": "another process keeps it locked; see what that process does",
     "SQLITE_CANTOPEN": "it cannot be opened; see whether this user may read and write it and its folder",
     "SQLITE_CORRUPT": "it is damaged; move it away, and see what `sqlite3 FILE .recover` can save of it",
     "SQLITE_FULL": "the disk is full; make room",
@@ -44,6 +47,10 @@ ADVICE: Final = {
     "SQLITE_READONLY": "this user may not write to it or to its folder; change the permissions, or give another path",
 }
 OTHERWISE: Final = "SQLite could not do it"
+
+
+class _BusyError(StoreError):
+    """Others are at the file, and may be done soon."""
 
 
 class SqliteFile:
@@ -68,11 +75,12 @@ class SqliteFile:
         self.generation = ""
         self._migrations = migrations
         self._ask_generation = generation
-        self._inode: tuple[int, int] | None = None  # of the file that is open
+        self._inode: tuple[int, int] | None = None  # of the file that is open, not before it can be used
         self._looked_at = 0.0
         self._connection: sqlite3.Connection | None = None
         self._lock = threading.RLock()
         self._working: int | None = None  # the thread that is at work
+        self._hurried_until = 0.0  # of the monotonic clock: until when an application's threads hurry
         self._forking: int | None = None  # the thread that has the lock because it forks
         _files.add(self)
 
@@ -81,21 +89,61 @@ class SqliteFile:
         with contextlib.suppress(Exception):  # it was never opened, or the interpreter is shutting down
             self._disconnect()
 
-    def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
+    def run(self, work: Callable[[sqlite3.Connection], T], *, patience: float | None = None) -> T:
         """Do work with the connection, alone; the one place where SQLite's errors become StoreErrors.
 
-        After any failure the connection is closed: that rolls back what was begun, and the next use finds the file as
-        it then is.
+        After a failure the connection is closed: that rolls back what was begun, and the next use finds the file as it
+        then is. Where others are at the file, so that nothing could be begun, the work is tried again for `patience`
+        seconds in all (PATIENCE if left out); meanwhile other threads have their turns, whose work may need no lock.
 
         A signal handler or a finalizer may come here in the middle of this thread's own work: what it does becomes part
         of that, and lasts when that does, since SQLite would let it wait for ever for the other.
         """
+        try:
+            return self._run(work, PATIENCE if patience is None else patience)
+        except _BusyError as error:
+            raise StoreError(*error.args) from error
+
+    def run_for_caller(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Do work that writes, and that an application waits for: two seconds at most.
+
+        Where that was in vain, for somebody keeps the file locked and writes nothing, the next ones hurry for a while.
+        Each is tried all the same: it may find the file free.
+        """
+        began = time.monotonic()
+        try:
+            done = self._run(work, HURRY if began < self._hurried_until else CALLER_PATIENCE)
+        except _BusyError as error:
+            ended = time.monotonic()
+            if not self._written_to_within(ended - began):
+                self._hurried_until = max(self._hurried_until, ended + REST * (ended - began))
+            raise StoreError(*error.args) from error
+        self._hurried_until = 0.0
+        return done
+
+    def _written_to_within(self, seconds: float) -> bool:
+        """Return whether anybody has just written to the file, which is to its log, as far as that can be told."""
+        with contextlib.suppress(OSError):
+            return time.time() - Path(f"{self.path}-wal").stat().st_mtime < seconds
+        return False
+
+    def _run(self, work: Callable[[sqlite3.Connection], T], patience: float) -> T:
+        ends_at = time.monotonic() + patience
+        while True:
+            try:
+                return self._in_turn(work, ends_at)
+            except _BusyError:
+                if time.monotonic() >= ends_at:
+                    raise
+            time.sleep(RETRY_EVERY)
+
+    def _in_turn(self, work: Callable[[sqlite3.Connection], T], ends_at: float) -> T:
         if self._working == threading.get_ident():
-            return self._translated(lambda: work(self._connection or self._connect()))
+            return self._inside(work)
         lock = self._lock
         try:
-            if not lock.acquire(timeout=PATIENCE):
-                raise self._error(f"another thread has been at it for {PATIENCE:g} s; see what keeps the disk so busy")
+            if not lock.acquire(timeout=max(HURRY, ends_at - time.monotonic())):  # there is time for others' turns
+                raise self._error("another thread is at it for too long; see what keeps the disk so busy", _BusyError)
             return self._alone(work)
         finally:  # even where a signal handler has raised between the acquisition and the next line
             try:  # noqa: SIM105 - suppress() would give signal handlers another chance before the release
@@ -147,27 +195,35 @@ class SqliteFile:
     def _alone(self, work: Callable[[sqlite3.Connection], T]) -> T:
         self._working = threading.get_ident()
         try:
-            return self._translated(lambda: work(self._usable() or self._connect()))
-        except BaseException:
-            self._disconnect()
-            raise
+            return work(self._usable() or self._connect())
+        except BaseException as error:
+            fault, connection = self._fault(error), self._connection
+            if not isinstance(fault, _BusyError) or connection is None or connection.in_transaction:
+                self._disconnect()
+            if fault is None:
+                raise
+            raise fault from error
         finally:
             self._working = None
 
-    def _translated(self, work: Callable[[], T]) -> T:
+    def _inside(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Do work in the middle of this thread's own."""
         try:
-            return work()
+            return work(self._connection or self._connect())
         except Exception as error:
-            self._translate(error)
-            raise
+            fault = self._fault(error)
+            if fault is None:
+                raise
+            raise fault from error
 
     def _connect(self) -> sqlite3.Connection:
         import sqlite3  # noqa: PLC0415 - not everybody has a store in a file
 
         if self.path.name == ":memory:":
             raise self._error("what is to be kept in memory needs no SQLite; use memory://")
-        db = sqlite3.connect(self.path, timeout=PATIENCE, isolation_level=None, check_same_thread=False)
-        self._connection = db
+        db = sqlite3.connect(self.path, timeout=AT_ONCE, isolation_level=None, check_same_thread=False)
+        db.text_factory = text_of
+        self._connection, self._inode = db, None
         db.execute("PRAGMA synchronous = NORMAL")
         self._layout(db)
         self._write_ahead(db)
@@ -178,8 +234,8 @@ class SqliteFile:
 
     def _usable(self) -> sqlite3.Connection | None:
         """Return the connection that is open, after letting go of one that cannot be used on."""
-        if self._connection is not None and self._connection.in_transaction:
-            self._disconnect()  # left by who was interrupted once more while it let go
+        if self._connection is not None and (self._connection.in_transaction or self._inode is None):
+            self._disconnect()  # left by who was interrupted once more while it let go, or could not open it
         if time.monotonic() > self._looked_at + LOOK_EVERY:
             if self._inode != _inode_of(self.path):
                 self._disconnect()
@@ -207,10 +263,7 @@ class SqliteFile:
 
     def _write_ahead(self, db: sqlite3.Connection) -> None:
         """Switch WAL mode on; it stays on, in the file."""
-        ends_at = time.monotonic() + PATIENCE
-        while (mode := _try_write_ahead(db, last=time.monotonic() > ends_at)) is None:
-            time.sleep(RETRY_EVERY)
-        if mode != "wal":
+        if fetch_value(db, "PRAGMA journal_mode = WAL") != "wal":
             raise self._error("SQLite can keep no write-ahead log there; give a path on a local disk")
 
     def _migrate(self, db: sqlite3.Connection) -> None:
@@ -223,25 +276,25 @@ class SqliteFile:
             db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             db.execute(f"PRAGMA user_version = {len(self._migrations)}")
 
-    def _translate(self, error: Exception) -> None:
-        """Raise StoreError for an error of SQLite's, and for a value in the file that is not as it was written."""
+    def _fault(self, error: BaseException) -> StoreError | None:
+        """Return an error of SQLite's as one of ours; None for any other."""
         import sqlite3  # noqa: PLC0415 - as above
 
-        if isinstance(error, sqlite3.Error):
-            raise self._error(f"{self._advice(error)} (SQLite says: {error})") from error
-        if isinstance(error, Unreadable):
-            raise self._error(f"{ADVICE['SQLITE_CORRUPT']} (in a value: {error})") from error
+        if not isinstance(error, sqlite3.Error):
+            return None
+        kind = _BusyError if _code(error) == "SQLITE_BUSY" else StoreError
+        return self._error(f"{self._advice(error)} (SQLite says: {error})", kind)
 
     def _advice(self, error: sqlite3.Error) -> str:
         if os.path.isdir(self.path):  # noqa: PTH112 - Path.is_dir raises where it may not look
             return "it is a folder; give the path of a file"
-        code = "_".join(getattr(error, "sqlite_errorname", "").split("_")[:2])  # SQLITE_IOERR_WRITE → SQLITE_IOERR
+        code = _code(error)
         if code == "SQLITE_CANTOPEN" and not os.path.isdir(self.path.parent):  # noqa: PTH112 - likewise
             return f"there is no folder {str(self.path.parent)!r}; make it, or give another path"
         return ADVICE.get(code, OTHERWISE)
 
-    def _error(self, what: str) -> StoreError:
-        return StoreError(f"the store {str(self.path)!r} cannot be used: {what}")
+    def _error(self, what: str, kind: type[StoreError] = StoreError) -> StoreError:
+        return kind(f"the store {str(self.path)!r} cannot be used: {what}")
 
 
 _files: Final[weakref.WeakSet[SqliteFile]] = weakref.WeakSet()
@@ -265,6 +318,11 @@ def _after_fork_in_child() -> None:
 
 if hasattr(os, "register_at_fork"):  # pragma: no branch - not on Windows, where nothing forks
     os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
+
+
+def _code(error: sqlite3.Error) -> str:
+    """Return SQLite's name for what is wrong, without the particulars: SQLITE_IOERR_WRITE → SQLITE_IOERR."""
+    return "_".join(getattr(error, "sqlite_errorname", "").split("_")[:2])
 
 
 def _inode_of(path: Path) -> tuple[int, int] | None:
@@ -296,6 +354,11 @@ def insert(db: sqlite3.Connection, statement: str, values: Sequence[Sequence[Any
             db.executemany(statement, values)
 
 
+def text_of(value: bytes) -> str:
+    """Return text from the file; in what is damaged, bytes that are no UTF-8 are written out."""
+    return value.decode("utf-8", "backslashreplace")
+
+
 def fetch(db: sqlite3.Connection, query: str, *values: Any) -> list[tuple[Any, ...]]:
     """Return all rows that the query finds."""
     return db.execute(query, values).fetchall()
@@ -304,19 +367,3 @@ def fetch(db: sqlite3.Connection, query: str, *values: Any) -> list[tuple[Any, .
 def fetch_value(db: sqlite3.Connection, query: str, *values: Any) -> Any:
     """Return the first value in the first row that the query finds."""
     return fetch(db, query, *values)[0][0]
-
-
-def _try_write_ahead(db: sqlite3.Connection, *, last: bool) -> str | None:
-    """Return the journal mode that is on then; None where others who open the file are in the way, but the last time.
-
-    SQLite does not wait here by itself: two who both did would wait for ever.
-    """
-    import sqlite3  # noqa: PLC0415 - as above
-
-    try:
-        mode: str = fetch_value(db, "PRAGMA journal_mode = WAL")
-    except sqlite3.OperationalError as error:
-        if last or error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
-            raise
-        return None
-    return mode

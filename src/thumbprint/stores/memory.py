@@ -12,17 +12,19 @@ from collections import Counter, OrderedDict, deque
 from typing import TYPE_CHECKING, Final, Literal
 
 from .._model import Finding
+from ._buckets import Buckets
+from ._calls import Calls
 from ._findings import outbox_findings
-from ._protocol import Claim, Conclusion, Depth, Key, entry_of
+from ._passing import Passing
+from ._protocol import Claim, Conclusion, Depth, Key, entry_at, entry_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from .._call import Call
-    from .._model import Item, Pace
+    from .._model import Item, LogRef, Pace
 
 MAX_KEYS: Final = 100_000
-MAX_CALLS_PER_KEY: Final = 1_000
 MAX_ITEMS: Final = 10_000
 MAX_DEAD: Final = 10_000
 AT_ONCE: Final = 0.0  # when something is due that nobody has to wait for, in seconds since 1970
@@ -58,7 +60,7 @@ class _Line:
 
     def append(self, item: Item) -> None:
         """Put the item behind those of its entry; a new entry is due at once."""
-        entry = entry_of(item)
+        entry = entry_at(item.ref)
         queue = self.queues.get(entry)
         if queue is None:
             self.queues[entry] = _Queue(item)
@@ -77,30 +79,49 @@ class _Line:
     def lease(self, *, now: float, most: int, until: float) -> list[Claim]:
         """Lease up to so many entries that are due, first those whose own time has come."""
         self._ripen(now)
-        due: dict[str, None] = {}
-        while self._ready and len(due) < most:
-            entry = self._ready.popleft()
-            if self._stands(entry, AT_ONCE):
-                due[entry] = None
-        if due:
-            heapq.heappush(self._later, (until, next(self._turn), list(due)))
-        return [self._leased(entry, until) for entry in due]
+        ready, queues = self._ready, self.queues
+        due: dict[str, _Queue] = {}
+        while ready and len(due) < most:
+            entry = ready.popleft()
+            queue = queues.get(entry)
+            if queue is not None and queue.due_at == AT_ONCE:
+                due[entry] = queue
+        return self._leased(due, until)
 
-    def _leased(self, entry: str, until: float) -> Claim:
-        queue = self.queues[entry]
-        queue.token, queue.due_at = str(next(self._turn)), until
-        return Claim(entry, queue.token, tuple(queue.items), until)
+    def lease_waiting(self, *, now: float, until: float) -> list[Claim]:
+        """Lease all entries that nobody has leased, whether they are due or not."""
+        free = {
+            entry: queue
+            for entry, queue in self.queues.items()
+            if queue.items and (queue.token is None or queue.due_at <= now)
+        }
+        return self._leased(free, until)
+
+    def _leased(self, queues: Mapping[str, _Queue], until: float) -> list[Claim]:
+        turn = next(self._turn)
+        token = str(turn)
+        if queues:
+            heapq.heappush(self._later, (until, turn, list(queues)))
+        for queue in queues.values():
+            queue.token, queue.due_at = token, until
+        return [Claim(entry, token, tuple(queue.items), until) for entry, queue in queues.items()]
 
     def _ripen(self, now: float) -> None:
         """Have the entries whose own time has come stand behind those that are due already, the longest due first."""
-        while self._later and (self._later[0][0] <= now or not self._any_stands()):
-            due_at, _, places = heapq.heappop(self._later)
-            for entry in places:
-                if self._stands(entry, due_at) and not self._ends_empty(entry):
+        while self._later:
+            due_at, _, places = self._later[0]
+            standing = self._standing(places, due_at)
+            if standing and due_at > now:
+                break
+            heapq.heappop(self._later)
+            for entry in standing:
+                if not self._ends_empty(entry):
                     self.place(entry, AT_ONCE)
 
-    def _any_stands(self) -> bool:
-        return any(self._stands(entry, self._later[0][0]) for entry in self._later[0][2])
+    def _standing(self, entries: Iterable[str], due_at: float) -> list[str]:
+        """Return those of the entries of which this is the valid place."""
+        queues = self.queues
+        return [entry for entry in entries if entry in queues and queues[entry].due_at == due_at]
 
     def _ends_empty(self, entry: str) -> bool:
         """Forget the entry where its lease was on nothing any more; return whether it was."""
@@ -109,18 +130,13 @@ class _Line:
         del self.queues[entry]
         return True
 
-    def _stands(self, entry: str, due_at: float) -> bool:
-        """Whether this is the entry's valid place."""
-        queue = self.queues.get(entry)
-        return queue is not None and queue.due_at == due_at
-
     def next_due(self) -> float | None:
         """Return when the next entry is due, or a lease on one ends; None where there is none."""
-        while self._ready and not self._stands(self._ready[0], AT_ONCE):
+        while self._ready and not self._standing((self._ready[0],), AT_ONCE):
             self._ready.popleft()
         if self._ready:
             return AT_ONCE
-        while self._later and not any(self._stands(entry, self._later[0][0]) for entry in self._later[0][2]):
+        while self._later and not self._standing(self._later[0][2], self._later[0][0]):
             heapq.heappop(self._later)
         return self._later[0][0] if self._later else None
 
@@ -144,37 +160,33 @@ class MemoryStore:
     def _begin(self) -> None:
         self._lock = threading.RLock()
         self._inbox: deque[Item] = deque()
-        self._calls: OrderedDict[Key, tuple[Call, ...]] = OrderedDict()
+        self._calls = Calls()
         self._lines: dict[str, _Line] = {}  # by backend
         self._dead: OrderedDict[str, Item] = OrderedDict()
-        self._buckets: dict[str, tuple[float, float]] = {}  # tokens, and when they were counted
-        self._holds: dict[str, float] = {}
+        self._buckets = Buckets()
+        self._notes: Passing[str] = Passing()
         self._queued: dict[str, Item] = {}
 
     def after_fork(self) -> None:
         """Begin anew in a child process; references are kept, the outbox is the parent's."""
-        calls = self._calls
+        calls = self._calls.after_fork()
         self._begin()
         self._calls = calls
 
+    def adopt(self, other: MemoryStore) -> None:
+        """Share the references and the pace of another from here on, each where this one has none yet."""
+        if not self._calls:
+            self._calls = other._calls
+        if not self._buckets:
+            self._buckets = other._buckets
+
     def remember(self, keys: Iterable[Key], call: Call) -> None:
         """Keep the call under each of the keys, after those that are there already."""
-        with self._lock:
-            for key in keys:
-                calls = self._calls.get(key, ())
-                self._calls[key] = (*calls[-MAX_CALLS_PER_KEY + 1 :], call)
-                self._calls.move_to_end(key)
-            while len(self._calls) > self._max_keys:
-                self._calls.popitem(last=False)
+        self._calls.remember(keys, call, most=self._max_keys)
 
     def recall(self, key: Key) -> tuple[Call, ...]:
         """Return the calls that are kept under the key, in order; none where it is not known."""
-        with self._lock:
-            calls = self._calls.get(key)
-            if calls is None:
-                return ()
-            self._calls.move_to_end(key)
-            return calls
+        return self._calls.recall(key)
 
     def put(self, items: Sequence[Item]) -> bool:
         """Take all the items into the outbox, due at once; take none and return False where it is full.
@@ -185,6 +197,23 @@ class MemoryStore:
             return False
         self._inbox.extend(items)  # one step, which needs no lock
         return True
+
+    def put_behind(self, item: Item) -> bool:
+        """Take the item where something waits, or is on its way, for the same entry; else return False."""
+        with self._lock:
+            self._sort()
+            line = self._lines.get(item.ref.backend)
+            if line is None or entry_of(item) not in line.queues:
+                return False
+            self._inbox.append(item)
+            return True
+
+    def withdraw(self, *, now: float, lease: float) -> list[Claim]:
+        """Lease everything that nobody has leased, of all backends, whether it is due or not."""
+        with self._lock:
+            self._sort()
+            lines = list(self._lines.values())
+            return [claim for line in lines for claim in line.lease_waiting(now=now, until=now + lease)]
 
     def claim(self, backend: str, *, now: float, most: int, lease: float) -> list[Claim]:
         """Lease all that is waiting for up to `most` log entries of the backend whose first item is due."""
@@ -198,14 +227,19 @@ class MemoryStore:
         with self._lock:
             self._sort()
             for claim, conclusion in concluded:
-                self._conclude(claim, conclusion)
+                for item in conclusion.settled:
+                    self._queued.pop(item.id, None)
+                    if self._dead:
+                        self._dead.pop(item.id, None)  # who came too late buried it, and it arrived all the same
+                for item in conclusion.buried:
+                    if self._queued.pop(item.id, None) is not None:
+                        self._bury(item)
+                line = self._lines.get(claim.items[0].ref.backend)
+                if line is not None and claim.entry in line.queues:
+                    self._conclude(claim, conclusion, line)
 
-    def _conclude(self, claim: Claim, conclusion: Conclusion) -> None:
-        self._end(conclusion)
-        line = self._lines.get(claim.items[0].ref.backend)
-        queue = line.queues.get(claim.entry) if line is not None else None
-        if line is None or queue is None:
-            return
+    def _conclude(self, claim: Claim, conclusion: Conclusion, line: _Line) -> None:
+        queue = line.queues[claim.entry]
         ended = queue.token == claim.token
         if ended and conclusion.settled == claim.items == tuple(queue.items):  # as nearly always
             del line.queues[claim.entry]
@@ -221,15 +255,12 @@ class MemoryStore:
             queue.items = [changed.get(item.id, item) for item in queue.items]
             line.place(claim.entry, conclusion.due_at if conclusion.waiting else AT_ONCE)
 
-    def _end(self, conclusion: Conclusion) -> None:
-        """Forget what was settled, and keep what was buried as dead letters."""
-        for item in conclusion.settled:
-            self._queued.pop(item.id, None)
-            if self._dead:
-                self._dead.pop(item.id, None)  # who came too late buried it, and it arrived all the same
-        for item in conclusion.buried:
-            if self._queued.pop(item.id, None) is not None:
-                self._bury(item)
+    def holds(self, ref: LogRef) -> bool:
+        """Whether anything is waiting for the log entry, or is on its way to it."""
+        with self._lock:
+            self._sort()
+            line = self._lines.get(ref.backend)
+            return line is not None and entry_at(ref) in line.queues
 
     def next_due(self, backend: str) -> float | None:
         """Return when the next entry of the backend is due, or a lease on one ends; None where there is none."""
@@ -240,22 +271,21 @@ class MemoryStore:
 
     def take(self, bucket: str, pace: Pace, *, now: float) -> float:
         """Take one request from the bucket; return 0, or where it may not be made yet the seconds to wait."""
-        with self._lock:
-            held = self._holds.get(bucket, 0.0) - now
-            if held > 0:
-                return held
-            tokens, at = self._buckets.get(bucket, (pace.burst, now))
-            tokens = min(pace.burst, tokens + max(0.0, now - at) * pace.rate)
-            if tokens < 1:
-                self._buckets[bucket] = (tokens, now)
-                return (1 - tokens) / pace.rate
-            self._buckets[bucket] = (tokens - 1, now)
-            return 0.0
+        return self._buckets.take(bucket, pace, now=now)
 
     def hold(self, bucket: str, *, until: float) -> None:
         """Let nobody take from the bucket before `until`; never shortens a longer hold. 0 lifts it."""
+        self._buckets.hold(bucket, until=until)
+
+    def swap(self, name: str, old: str, new: str, *, seconds: float) -> str:
+        """Note the text `new` under the name, in place of `old` or of nothing; return what is noted there then."""
+        now = time.monotonic()
         with self._lock:
-            self._holds[bucket] = max(until, self._holds.get(bucket, 0.0)) if until else 0.0
+            there = self._notes.get(name, now)
+            if there not in {None, old}:
+                return there
+            self._notes.keep(name, new, until=now + seconds, now=now)
+            return new
 
     def fates(
         self,
@@ -324,7 +354,7 @@ class MemoryStore:
         memory = Finding(check="store", status="warning", found=found, advice=advice)
         return [memory, *outbox_findings(self.depths(), time.time())]
 
-    def close(self) -> None:
+    def close(self, timeout: float | None = 0.0) -> None:
         """Do nothing: there is nothing to let go of."""
 
     def _has_room(self, items: Sequence[Item]) -> bool:
@@ -339,12 +369,12 @@ class MemoryStore:
         inbox, queued, dead, lines = self._inbox, self._queued, self._dead, self._lines
         while inbox:
             item = inbox.popleft()
-            if item.id not in queued and item.id not in dead:
-                queued[item.id] = item
-                line = lines.get(item.ref.backend)
-                if line is None:
-                    line = lines[item.ref.backend] = _Line()
-                line.append(item)
+            name, backend = item.id, item.ref.backend
+            if name not in queued and name not in dead:
+                queued[name] = item
+                if backend not in lines:
+                    lines[backend] = _Line()
+                lines[backend].append(item)
 
     def _bury(self, item: Item) -> None:
         self._dead[item.id] = item

@@ -10,30 +10,34 @@ from __future__ import annotations
 
 import secrets
 import time
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 from urllib.parse import quote, unquote
 
 from .._model import Finding
+from .._secrets import Concealed
 from ..errors import ConfigurationError, StoreError
 from . import _redis_scripts as scripts
 from ._findings import outbox_findings
-from ._json import Unreadable, call_from_json, call_to_json, item_from_json, item_to_json
-from ._protocol import Claim, Conclusion, DataLostError, Depth, Key, entry_of
+from ._json import Unreadable, call_to_json, item_to_json
+from ._kept import Kept, calls_from_json, tell_of_buried
+from ._protocol import Claim, Conclusion, DataLostError, Depth, Key, entry_at, entry_of
 from ._redis_server import RedisServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from .._call import Call
-    from .._model import Item, Pace
+    from .._model import Item, LogRef, Pace
     from ._redis_scripts import Script
+
+_Buried: TypeAlias = list[tuple[Kept, Unreadable]]
 
 REFERENCE_TTL: Final = 7 * 24 * 3600.0
 MAX_ITEMS: Final = 1_000_000
 MAX_CALLS_PER_KEY: Final = 1_000
 PREFIX: Final = "thumbprint"
 
-BUCKET_TTL: Final = 7 * 24 * 3600.0  # an unused bucket is full long before
+BUCKET_TTL: Final = 7 * 24 * 3600.0  # at most; one that is full before is forgotten then
 CONSUMER_TTL: Final = 24 * 3600.0  # a consumer that was idle for so long and has nothing pending is gone
 PAGE: Final = 500  # items that one call of `revive` or `purge` moves: a script holds up the whole server
 
@@ -57,6 +61,7 @@ class RedisStore:
     def __init__(
         self, url: str, *, reference_ttl: float = REFERENCE_TTL, max_items: int = MAX_ITEMS, prefix: str = PREFIX
     ) -> None:
+        url = Concealed(url)
         if not prefix or {"{", "}"} & set(prefix):
             raise ConfigurationError(f"prefix: {prefix!r} cannot begin the keys in Redis; give a word without braces")
         self._server = RedisServer(url)
@@ -76,8 +81,11 @@ class RedisStore:
             )
 
     def recall(self, key: Key) -> tuple[Call, ...]:
-        """Return the calls that are kept under the key, in order; none where it is not known."""
-        return tuple(map(self._call, self._run(scripts.RECALL, _reference(key))))
+        """Return the calls that are kept under the key, in order; none where it is not known.
+
+        Raises StoreError where one of them cannot be read: without it another would be taken for the last.
+        """
+        return calls_from_json(self._run(scripts.RECALL, _reference(key)), self._server.place, key)
 
     def put(self, items: Sequence[Item]) -> bool | str:
         """Take all the items into the outbox, due at once; take none and return False where it is full.
@@ -89,16 +97,31 @@ class RedisStore:
         return generation or False
 
     def claim(self, backend: str, *, now: float, most: int, lease: float) -> list[Claim]:
-        """Lease all that is waiting for up to `most` log entries of the backend whose first item is due."""
+        """Lease all that is waiting for up to `most` log entries of the backend whose first item is due.
+
+        What cannot be read becomes a dead letter, as it is.
+        """
         if most <= 0:
             return []
         consumer, token = self._server.consumer, secrets.token_hex(8)
         idle = _milliseconds(CONSUMER_TTL)
         found = self._run(scripts.CLAIM, _quoted(backend), consumer, token, now, now + lease, most, idle)
-        return [
-            Claim(entry=entry, token=token, items=tuple(map(self._item, values)), ends_at=now + lease)
-            for entry, token, *values in found
+        buried: _Buried = []
+        claims = [
+            Claim(entry, token, tuple(_readable(_kept_in(parts, backend, entry), buried)), now + lease)
+            for entry, token, *parts in found
         ]
+        if buried:
+            self._bury_as_they_are(backend, buried, now, [claim for claim in claims if not claim.items])
+        return [claim for claim in claims if claim.items]
+
+    def _bury_as_they_are(self, backend: str, buried: _Buried, now: float, emptied: Sequence[Claim]) -> None:
+        """Make dead letters of what cannot be read, and end the leases on entries that have nothing else."""
+        places = (part for kept, _ in buried for part in (kept.entry or "", kept.id))
+        self._run(scripts.BURY_AS_IT_IS, _quoted(backend), now, *places)
+        ended = (part for claim in emptied for part in _told(claim, Conclusion()))
+        self._run(scripts.CONCLUDE, _quoted(backend), self._max_items, *ended)
+        tell_of_buried(backend, buried)
 
     def conclude(self, concluded: Sequence[tuple[Claim, Conclusion]]) -> None:
         """End leases. What was put meanwhile is due with what is still waiting, else at once."""
@@ -107,6 +130,10 @@ class RedisStore:
             ended.setdefault(claim.items[0].ref.backend, []).extend(_told(claim, conclusion))
         for backend, args in ended.items():
             self._run(scripts.CONCLUDE, _quoted(backend), self._max_items, *args)
+
+    def holds(self, ref: LogRef) -> bool:
+        """Whether anything is waiting for the log entry, or is on its way to it."""
+        return bool(self._run(scripts.HOLDS, _quoted(ref.backend), entry_at(ref)))
 
     def next_due(self, backend: str) -> float | None:
         """Return when the next entry of the backend is due, or a lease on one ends; None where there is none."""
@@ -120,6 +147,11 @@ class RedisStore:
     def hold(self, bucket: str, *, until: float) -> None:
         """Let nobody take from the bucket before `until`; never shortens a longer hold. 0 lifts it."""
         self._run(scripts.HOLD, bucket, until, _milliseconds(BUCKET_TTL))
+
+    def swap(self, name: str, old: str, new: str, *, seconds: float) -> str:
+        """Note the text `new` under the name, in place of `old` or of nothing; return what is noted there then."""
+        noted: str = self._run(scripts.SWAP, name, old, new, _milliseconds(seconds))
+        return noted
 
     def fates(
         self, ids: Sequence[str], generation: str | None = None
@@ -136,7 +168,7 @@ class RedisStore:
                     f"{self._server.place} has lost its data: let it keep an append-only file, and see who emptied it"
                 )
             found |= {
-                id_: (fate, self._item(value))
+                id_: (fate, Kept(id_, None, 0.0, _text(value)).shown())
                 for id_, fate, value in zip(parts[::3], parts[1::3], parts[2::3], strict=True)
             }
         return found
@@ -152,26 +184,42 @@ class RedisStore:
 
     def listed(self, *, dead: bool, most: int) -> list[Item]:
         """Return up to so many items that wait, or the dead letters; the oldest first."""
-        return [self._item(value) for value in self._run(scripts.LISTED, _kind(dead=dead), most)] if most > 0 else []
+        parts = self._run(scripts.LISTED, _kind(dead=dead), most) if most > 0 else []
+        return [
+            Kept(id_, unquote(backend), float(created_at), _text(value)).shown()
+            for id_, backend, created_at, value in zip(parts[::4], parts[1::4], parts[2::4], parts[3::4], strict=True)
+        ]
 
     def revive(self, ids: Sequence[str] | None = None) -> int:
         """Put dead letters back into the outbox, due at once, with no attempts; all or these. Return how many.
 
-        Each takes the place among its entry's items that it had.
+        Each takes the place among its entry's items that it had. What cannot be read stays a dead letter.
         """
-        revived = 0
-        for items in self._chosen(ids, dead=True, newest_first=False):
-            fresh = [item._replace(attempts=0, reason=None) for item in items]
-            revived += self._run(scripts.REVIVE, *(part for item in fresh for part in _full_row(item)))
+        pages = self._all_dead() if ids is None else self._with_ids(ids, "failed")
+        return sum(self._revive(_readable(page, [])) for page in pages)
+
+    def _revive(self, items: Sequence[Item]) -> int:
+        fresh = (item._replace(attempts=0, reason=None) for item in items)
+        revived: int = self._run(scripts.REVIVE, *(part for item in fresh for part in _full_row(item)))
         return revived
 
     def purge(self, ids: Sequence[str] | None = None, *, dead: bool = True) -> int:
-        """Forget dead letters (or with dead=False what is waiting and not leased); all or these. Return how many."""
-        script = scripts.PURGE_DEAD if dead else scripts.PURGE_WAITING
-        return sum(
-            self._run(script, *(part for item in items for part in _row(item)))
-            for items in self._chosen(ids, dead=dead, newest_first=True)
-        )
+        """Forget dead letters (or with dead=False what is waiting and not leased); all or these. Return how many.
+
+        What waits and cannot be read is left: it becomes a dead letter as soon as somebody claims it.
+        """
+        pages = self._all(dead=dead) if ids is None else self._with_ids(ids, "failed" if dead else "queued")
+        return sum(self._purge_dead(page) if dead else self._purge_waiting(page) for page in pages)
+
+    def _purge_dead(self, page: Sequence[Kept]) -> int:
+        letters = (part for kept in page for part in (_quoted(kept.shown().ref.backend), kept.id))
+        purged: int = self._run(scripts.PURGE_DEAD, *letters)
+        return purged
+
+    def _purge_waiting(self, page: Sequence[Kept]) -> int:
+        rows = (part for item in _readable(page, []) for part in _row(item))
+        purged: int = self._run(scripts.PURGE_WAITING, *rows)
+        return purged
 
     def check(self) -> list[Finding]:
         """Return what an operator should know of the server, its settings and the outbox there."""
@@ -181,51 +229,65 @@ class RedisStore:
         except StoreError as error:
             return [Finding(check="store", status="problem", found=str(error))]
 
-    def close(self) -> None:
+    def close(self, timeout: float | None = 0.0) -> None:  # noqa: ARG002 - all that it took is written
         """Close this process's connections, without a word to the server. A later use opens new ones."""
         self._server.close()
 
     def _run(self, script: Script, *args: str | float) -> Any:
         return self._server.run(script, self._key, *args)
 
-    def _chosen(self, ids: Sequence[str] | None, *, dead: bool, newest_first: bool) -> Iterator[list[Item]]:
-        """Return the items with these ids, or all of them, page by page."""
-        if ids is None:
-            yield from self._all(dead=dead, newest_first=newest_first)
-            return
-        fate = "failed" if dead else "queued"
+    def _with_ids(self, ids: Sequence[str], fate: str) -> Iterator[list[Kept]]:
+        """Return the items with these ids that stand like this, page by page."""
         for page in _pages(ids):
-            yield [item for found, item in self.fates(page).values() if found == fate]
+            parts = self._run(scripts.FATES, "", *page)
+            found = zip(parts[::3], parts[1::3], parts[2::3], strict=True)
+            yield [Kept(id_, None, 0.0, _text(value)) for id_, stands, value in found if stands == fate]
 
-    def _all(self, *, dead: bool, newest_first: bool) -> Iterator[list[Item]]:
+    def _all(self, *, dead: bool) -> Iterator[list[Kept]]:
         """Return as many items as there are now, page by page.
 
-        Newest first where the caller may leave some of them: the ranks of those below stay. Oldest first where the
-        caller takes them all: the next ones are then the first.
+        Newest first, for the caller may leave some of them: the ranks of those below stay.
         """
         for depth in self.depths():
             for start in reversed(range(0, depth.dead if dead else depth.queued, PAGE)):
-                first = start if newest_first else 0
-                page = self._run(scripts.PAGE, _kind(dead=dead), _quoted(depth.backend), first, first + PAGE - 1)
-                yield [self._item(value) for value in page]
+                yield self._page(depth.backend, start, dead=dead)
 
-    def _item(self, value: str) -> Item:
+    def _all_dead(self) -> Iterator[list[Kept]]:
+        """Return as many dead letters as there are now, page by page, to a caller who takes those that can be read.
+
+        Oldest first: the next ones are then those behind the ones that are left.
+        """
+        for depth in self.depths():
+            left: _Buried = []
+            for _ in range(0, depth.dead, PAGE):
+                page = self._page(depth.backend, len(left), dead=True)
+                yield page
+                _readable(page, left)
+
+    def _page(self, backend: str, start: int, *, dead: bool) -> list[Kept]:
+        parts = self._run(scripts.PAGE, _kind(dead=dead), _quoted(backend), start, start + PAGE - 1)
+        return _kept_in(parts, backend)
+
+
+def _kept_in(parts: Sequence[str], backend: str, entry: str | None = None) -> list[Kept]:
+    """Return a backend's items from a script's answer, their ids and their values in turn."""
+    return [Kept(id_, backend, 0.0, _text(value), entry) for id_, value in zip(parts[::2], parts[1::2], strict=True)]
+
+
+def _text(value: str) -> str:
+    """Return the JSON in an item's value."""
+    return value[scripts.TURN :]
+
+
+def _readable(page: Iterable[Kept], unreadable: _Buried) -> list[Item]:
+    """Return the items, and add those that cannot be read to the others."""
+    items: list[Item] = []
+    for kept in page:
         try:
-            return item_from_json(value[scripts.TURN :])
+            items.append(kept.read())
         except Unreadable as error:
-            raise self._damaged("an item", error) from None
-
-    def _call(self, text: str) -> Call:
-        try:
-            return call_from_json(text)
-        except Unreadable as error:
-            raise self._damaged("a reference", error) from None
-
-    def _damaged(self, what: str, error: Unreadable) -> StoreError:
-        return StoreError(
-            f"{self._server.place} holds {what} that thumbprint did not write ({error}): "
-            "give thumbprint a prefix of its own, or a database"
-        )
+            unreadable.append((kept, error))
+    return items
 
 
 def _reference(key: Key) -> str:

@@ -1,9 +1,10 @@
-"""The feedback endpoint without its protocol: what becomes of a request, step by step. No step waits for a client."""
+"""The feedback endpoint without its protocol: what becomes of a request, step by step. None waits for a client."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,7 +18,7 @@ from ._http import Answer, Problem, Request, json_answer, problem_json, problems
 from ._recent import Recent
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     from .._client import Thumbprint
     from .._model import Feedback
@@ -48,10 +49,15 @@ class Vote:
 class Desk:
     """Answers requests in steps: `at_once`, where that returns None `vote` with the body, and then `record`.
 
-    Each raises Problem for what is refused. `finished` makes of any answer or problem what is sent.
+    The latter two may wait for a store. Each raises Problem for what is refused. `finished` makes of any answer or
+    problem what is sent.
     """
 
-    def __init__(self, *, thumbprint: Thumbprint | None, allow_origins: Iterable[str], per_minute: int) -> None:
+    def __init__(
+        self, *, thumbprint: Thumbprint | None, on_feedback: object, allow_origins: Iterable[str], per_minute: int
+    ) -> None:
+        if on_feedback is not None and not callable(on_feedback):
+            raise ArgumentTypeError(f"on_feedback={on_feedback!a:.80}: give a function", argument="on_feedback")
         if isinstance(per_minute, bool) or not isinstance(per_minute, int):
             raise ArgumentTypeError(f"per_minute={per_minute!a:.80}: give a whole number", argument="per_minute")
         if not 0 < per_minute <= 6000:
@@ -82,34 +88,36 @@ class Desk:
         """Return what a POST says, checked: its token, and whether that allows it."""
         fields = fields_of(request, body)
         token, grant = self._opened(fields)
-        seconds = self._recent.wait(_digest(token))
+        seconds = self._recent.wait(self._ours().store(), _digest(token))
         if seconds:
             raise Problem(429, f"this token speaks too often: wait {seconds} s", ("retry-after", str(seconds)))
         words = {name: value for name, value in fields.items() if name != TOKEN}
         with problems():
             feedback = _feedback.feedback_from(**words)
-            grant.check(_feedback.said(feedback))
+            grant.check(feedback.said())
         return Vote(token=token, grant=grant, words=words, feedback=feedback)
 
     def record(self, request: Request, vote: Vote, added: Mapping[str, Any] | None) -> Answer:
         """Record a vote, once, with what the hook added to it."""
-        words = _with_added(vote.words, added) if added else vote.words
-        feedback = _feedback.feedback_from(**words) if added else vote.feedback
-        key = json.dumps([vote.words, words.get("user_id")], sort_keys=True).encode()
+        words = vote.words if added is None else _with_added(vote.words, added)
+        feedback = vote.feedback if added is None else _feedback.feedback_from(**words)
+        said = _digest(vote.token, json.dumps([vote.words, words.get("user_id")], sort_keys=True))
         with problems():
-            answer = self._recent.once(_digest(vote.token), _hash(key), lambda: self._recorded(vote.grant, feedback))
+            text = self._recent.once(
+                self._ours().store(), _digest(vote.token), said, lambda: self._recorded(vote.grant, feedback)
+            )
         if request.wants_page:
             return Answer(status=303, headers=(("location", "?thanks=1"),))  # a reload then says nothing twice
-        return answer
+        return json_answer(202, text)
 
-    def _recorded(self, grant: Grant, feedback: Feedback) -> Answer:
+    def _recorded(self, grant: Grant, feedback: Feedback) -> str:
         ours = self._ours()
         receipt = ours.record(grant.refs or grant, feedback, grant.which)
         unsupported = any(outcome.unsupported for outcome in receipt.outcomes)
         disabled = ours.recorder() is None
         if receipt.status == "dropped" and not (unsupported or disabled):
             raise StoreError("it could not be stored")  # lest somebody who could try again is told that it was
-        return json_answer(202, {"id": receipt.id, "status": receipt.status})
+        return json.dumps({"id": receipt.id, "status": receipt.status})
 
     def finished(self, request: Request, answer: Answer | Problem) -> Answer:
         """Return what is sent, of an answer or a problem."""
@@ -131,20 +139,25 @@ class Desk:
         return self._thumbprint or default_thumbprint()
 
 
-def _with_added(words: Mapping[str, Any], added: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the words with the hook's; raise ArgumentValueError, which is the hook's fault, for others than it may."""
+def _with_added(words: Mapping[str, Any], added: object) -> dict[str, Any]:
+    """Return the words with the hook's; raise, which is the hook's fault, for what it may not return."""
+    if not isinstance(added, Mapping):
+        raise ArgumentTypeError(
+            f"on_feedback returned {added!a:.80} of type {type(added).__name__}: it returns None, or a dict with what "
+            f"is to be added",
+            argument="on_feedback",
+        )
     for name in added:
         if name not in _ADDED:
             raise ArgumentValueError(
                 f"on_feedback returned {name!a:.80}: it may add {', '.join(sorted(_ADDED))}", argument="on_feedback"
             )
-    metadata = {**(words.get("metadata") or {}), **(added.get("metadata") or {})}
-    return {**words, **added, **({"metadata": metadata} if metadata else {})}
+    said = {name: value for name, value in added.items() if value is not None}
+    if isinstance(said.get("metadata"), Mapping):
+        said["metadata"] = {**(words.get("metadata") or {}), **said["metadata"]}
+    return {**words, **said}
 
 
-def _digest(token: str) -> bytes:
-    return _hash(token.encode("utf-8", "surrogatepass"))
-
-
-def _hash(data: bytes) -> bytes:
-    return hashlib.sha256(data).digest()
+def _digest(*texts: str) -> str:
+    """Return what tells texts from others and does not tell what they are, if one of them cannot be guessed."""
+    return hashlib.sha256("\n".join(texts).encode("utf-8", "surrogatepass")).hexdigest()[:32]

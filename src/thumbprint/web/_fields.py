@@ -53,7 +53,7 @@ def fields_of(request: Request, body: bytes) -> dict[str, Any]:
 
 def query_fields(query: bytes) -> dict[str, Any]:
     """Return the fields that are in a link; what else is there, such as a mailing's own marks, is passed over."""
-    pairs = _pairs(_decoded(query), strict=False)
+    pairs = _pairs(query.decode(errors="replace"), strict=False)
     return _as_said(_unique((name, value) for name, value in pairs if name in IN_LINKS))
 
 
@@ -110,7 +110,7 @@ def _pairs(text: str, *, strict: bool) -> list[tuple[str, str]]:
             text,
             keep_blank_values=True,
             strict_parsing=strict and text != "",
-            errors="strict",
+            errors="strict" if strict else "replace",
             max_num_fields=MAX_FIELDS,
         )
     except ValueError:  # UnicodeDecodeError too

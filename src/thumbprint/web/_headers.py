@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, AnyStr, Final
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
 FEEDBACK_ID: Final = "x-feedback-id"
 FEEDBACK_TOKEN: Final = "x-feedback-token"  # noqa: S105 - the name of a header
@@ -32,25 +32,19 @@ def inbound_id(values: Sequence[str]) -> str | None:
     return values[0] if len(values) == 1 and _TRUSTED_ID.fullmatch(values[0]) else None
 
 
-def labelled(
-    headers: Iterable[tuple[AnyStr, AnyStr]],
-    labels: Sequence[tuple[AnyStr, AnyStr]],
-    expose: tuple[AnyStr, AnyStr],
-    exposing: Callable[[AnyStr], AnyStr],
-) -> list[tuple[AnyStr, AnyStr]]:
+def labelled(headers: Iterable[tuple[str, str]], labels: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
     """Return the headers with the labels added, and made readable for pages of other origins.
 
-    A header that the application set itself is left as it is. `expose` is the header to add where none says yet what
-    may be read; else `exposing` returns the value of the one that does with our names added.
+    A header that the application set itself is left as it is.
     """
-    kept: list[tuple[AnyStr, AnyStr]] = list(headers)
+    kept = list(headers)
     names = [name.lower() for name, _ in kept]
-    added: list[tuple[AnyStr, AnyStr]] = [label for label in labels if label[0] not in names]
-    if expose[0] not in names:
-        added.append(expose)
-    else:
-        place = names.index(expose[0])
-        kept[place] = (kept[place][0], exposing(kept[place][1]))
+    added = [label for label in labels if label[0] not in names]
+    if EXPOSE not in names:
+        return [*kept, *added, (EXPOSE, EXPOSED)]
+    place = names.index(EXPOSE)
+    name, value = kept[place]
+    kept[place] = name, exposing_ours(value)
     return kept + added
 
 
@@ -61,8 +55,3 @@ def exposing_ours(value: str) -> str:
     if "*" in listed or not missing:
         return value
     return ", ".join([*([value] if value.strip() else []), *missing])
-
-
-def exposing_ours_in_bytes(value: bytes) -> bytes:
-    """Return what `exposing_ours` does, for ASGI."""
-    return exposing_ours(value.decode("latin-1")).encode("latin-1")

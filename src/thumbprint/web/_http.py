@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from .._log import warn
 from ..errors import (
@@ -32,6 +33,10 @@ READ: Final = ("accept", "content-encoding", "content-length", "content-type", "
 Headers = tuple[tuple[str, str], ...]
 
 
+_WEIGHT: Final = re.compile(r"q=([01](?:\.[0-9]{0,3})?)")
+_JSON: Final = ("application/json", "application/problem+json")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """What the endpoint reads of a request before its body; `headers` has those of `READ`, in lower case."""
@@ -48,7 +53,9 @@ class Request:
     @property
     def wants_page(self) -> bool:
         """Whether a browser shows the answer to somebody; scripts and programs take JSON."""
-        return "text/html" in self.headers.get("accept", "").lower() and self.media_type != "application/json"
+        accepted = _qualities(self.headers.get("accept", ""))
+        page = accepted.get("text/html", 0.0)
+        return 0 < page >= max(map(accepted.get, _JSON, (0.0, 0.0))) and self.media_type != "application/json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,13 +77,24 @@ class Answer:
 
 
 class Problem(Exception):
-    """A request is refused: with this status, and why."""
+    """A request is refused: with this status, and why, which the application said itself or we did."""
 
-    def __init__(self, status: int, detail: str, *headers: tuple[str, str]) -> None:
+    def __init__(self, status: int, detail: str, *headers: tuple[str, str], of_application: bool = False) -> None:
         super().__init__(detail)
         self.status = status
         self.detail = detail
         self.headers = headers
+        self.of_application = of_application
+
+
+def _qualities(accept: str) -> dict[str, float]:
+    """Return media type → weight of what is in an Accept header (RFC 9110, 12.5.1); 1 for what is no weight."""
+    found = {}
+    for member in accept.lower().split(","):
+        name, *parameters = (part.strip() for part in member.split(";"))
+        weights = [_WEIGHT.fullmatch(parameter) for parameter in parameters]
+        found[name] = next((float(weight[1]) for weight in weights if weight), 1.0)
+    return found
 
 
 def phrase(status: int) -> str:
@@ -87,9 +105,9 @@ def phrase(status: int) -> str:
         return "Refused"
 
 
-def json_answer(status: int, document: Mapping[str, Any], media_type: str = "application/json") -> Answer:
-    """Return an answer in JSON, in ASCII only."""
-    return Answer(status=status, headers=(("content-type", media_type),), body=json.dumps(document).encode("ascii"))
+def json_answer(status: int, text: str, media_type: str = "application/json") -> Answer:
+    """Return an answer in JSON, which is in ASCII only."""
+    return Answer(status=status, headers=(("content-type", media_type),), body=text.encode("ascii"))
 
 
 def problem_json(problem: Problem) -> Answer:
@@ -100,7 +118,7 @@ def problem_json(problem: Problem) -> Answer:
         "status": problem.status,
         "detail": problem.detail,
     }
-    return json_answer(problem.status, document, "application/problem+json").with_headers(*problem.headers)
+    return json_answer(problem.status, json.dumps(document), "application/problem+json").with_headers(*problem.headers)
 
 
 # What our errors mean to whoever asked; the first that fits counts. A target that nobody knows is 404 and not 410: it
@@ -137,7 +155,7 @@ def refusals() -> Iterator[None]:
     try:
         yield
     except FeedbackRefusedError as error:
-        raise Problem(error.status, str(error)) from error
+        raise Problem(error.status, str(error), of_application=True) from error
 
 
 def _status_of(error: ThumbprintError) -> int:

@@ -1,82 +1,94 @@
-"""What was said lately with each token: how often, and the last words. In memory, and bounded."""
+"""How often a token speaks, and what it said last: kept in the store, for all the processes that share it."""
 
 from __future__ import annotations
 
 import math
+import secrets
 import time
-from collections import OrderedDict
-from concurrent.futures import Future
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from .._fork import forking_lock
+from .._log import warn
+from ..stores import MemoryStore, Pace
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ._http import Answer
+    from ..stores import Store
 
-MAX_TOKENS: Final = 10_000
 DOUBLE_CLICK: Final = 10.0  # seconds within which the same words count once
-
-
-class _Token:
-    """One token: when it may speak next without hurry, and what it said last, and when."""
-
-    __slots__ = ("answer", "at", "free_at", "words")
-
-    def __init__(self) -> None:
-        self.free_at = -math.inf
-        self.words: bytes | None = None
-        self.at = -math.inf
-        self.answer: Future[Answer] = Future()
+TICK: Final = 0.02  # seconds between two looks at what becomes of the same words elsewhere
 
 
 class Recent:
-    """Limits how often a token speaks, and has what it says twice in a row, as by a double click, count once."""
+    """Limits how often a token speaks, and has what it says twice in a row, as by a double click, count once.
 
-    def __init__(self, per_minute: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self._every = 60 / per_minute
-        self._slack = 60 - self._every  # all of a minute's may come at once
-        self._clock = clock
-        self._tokens: OrderedDict[bytes, _Token] = OrderedDict()
-        self._lock = forking_lock()
+    Tokens and words are given by digests: stores are not to tell what was said. Where there is no store, or it fails,
+    this process counts by itself.
 
-    def wait(self, key: bytes) -> int:
+    What a token said last is a note: a digest of the words, who took them up, and, once they are recorded, the answer.
+    So who says them again meanwhile is not answered before they are, and records them itself where they could not be.
+    """
+
+    def __init__(self, per_minute: int) -> None:
+        self._pace = Pace(rate=per_minute / 60, burst=float(per_minute))
+        self._own = MemoryStore()
+
+    def wait(self, store: Store | None, token: str) -> int:
         """Count one request of the token; return 0, or after how many whole seconds it is to come again."""
-        now = self._clock()
-        with self._lock:
-            token = self._token(key)
-            early = token.free_at - now - self._slack
-            if early > 1e-6:
-                return math.ceil(early)
-            token.free_at = max(token.free_at, now) + self._every
-            return 0
+        seconds = self._take(self._own, token)  # first: a flood that comes here is not to get on to the others' store
+        if not seconds and store is not None and store.shared:
+            try:
+                seconds = self._take(store, token)
+            except Exception as error:
+                _warn(error)
+        return math.ceil(seconds)
 
-    def once(self, key: bytes, words: bytes, record: Callable[[], Answer]) -> Answer:
-        """Return what `record` does, or did when these words, the token's last, were said a moment ago."""
-        now = self._clock()
-        with self._lock:
-            token = self._token(key)
-            again = token.words == words and now - token.at < DOUBLE_CLICK
-            if not again:
-                token.words, token.at, token.answer = words, now, Future()
-            answer = token.answer
-        return answer.result() if again else self._recorded(token, answer, record)
+    def _take(self, store: Store, token: str) -> float:
+        return store.take(_name(token), self._pace, now=time.time())
 
-    def _recorded(self, token: _Token, answer: Future[Answer], record: Callable[[], Answer]) -> Answer:
+    def once(self, store: Store | None, token: str, words: str, record: Callable[[], str]) -> str:
+        """Return the text that `record` returns, or did where these words, the token's last, were just said."""
+        swap = partial(self._swap, store or self._own, _name(token))
+        mine = f"{words} {secrets.token_hex(8)}"
+        said = _said_already(swap, words, mine)
+        if said is not None:
+            return said
         try:
-            answer.set_result(record())
-        except BaseException as error:  # it said nothing then; who waits for it is told the same
-            with self._lock:
-                if token.answer is answer:
-                    token.words = None
-            answer.set_exception(error)
+            text = record()
+        except BaseException:
+            swap(mine, "")
             raise
-        return answer.result()
+        swap(mine, f"{mine} {text}")
+        return text
 
-    def _token(self, key: bytes) -> _Token:
-        token = self._tokens.setdefault(key, _Token())
-        self._tokens.move_to_end(key)
-        if len(self._tokens) > MAX_TOKENS:
-            self._tokens.popitem(last=False)
-        return token
+    def _swap(self, store: Store, name: str, old: str, new: str) -> str:
+        try:
+            return store.swap(name, old, new, seconds=DOUBLE_CLICK)
+        except Exception as error:
+            _warn(error)
+            return self._own.swap(name, old, new, seconds=DOUBLE_CLICK)
+
+
+def _said_already(swap: Callable[[str, str], str], words: str, mine: str) -> str | None:
+    """Return what was answered when the words were said; None once it is noted that they are `mine` to record."""
+    old = ""
+    while (there := swap(old, mine)) != mine:
+        said, _, taken_up = there.partition(" ")
+        if said != words:
+            old = there  # another word: these take its place
+            continue
+        _, recorded, text = taken_up.partition(" ")
+        if recorded:
+            return text
+        old = ""
+        time.sleep(TICK)
+    return None
+
+
+def _name(token: str) -> str:
+    return f"feedback:{token}"
+
+
+def _warn(error: Exception) -> None:
+    warn("limits", "the store cannot be asked, so this process limits feedback by itself: %s", error)

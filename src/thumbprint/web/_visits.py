@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     TrustIf = Callable[[Mapping[str, Any]], object]
 
 KIND: Final = "web"  # of the warnings
+UNSIGNED: Final = "web without a secret"
 
 
 class Visits:
@@ -45,6 +46,7 @@ class Visits:
         self._expires_in = expires_in
         self._thumbprint = thumbprint
         self._trust_if = trust_if
+        self._missed_secret = False
         self.trust_header = trust_header.lower() if trust_header else None
 
     def begin(self, connection: Mapping[str, Any], values_of: Callable[[str], Sequence[str]]) -> Scope | None:
@@ -65,8 +67,10 @@ class Visits:
         labels = [(FEEDBACK_ID, scope.id)]
         try:
             labels.append((FEEDBACK_TOKEN, self._token(scope)))
-        except MissingSecretError:  # then there are no tokens
-            pass
+        except MissingSecretError as error:  # then there are no tokens, which is said once
+            if not self._missed_secret:
+                warn(UNSIGNED, "responses leave without a feedback token: %s", error)
+            self._missed_secret = True
         except Exception:  # an environment that cannot be used, say
             warn(KIND, "a response leaves without a feedback token", exc_info=True)
         return labels

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
-from typing import TYPE_CHECKING, Any, Final
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from .. import _token
 from .._log import warn
@@ -28,13 +30,14 @@ if TYPE_CHECKING:
 
 __all__ = ["FeedbackEndpoint", "ThumbprintMiddleware"]
 
-_EXPOSE: Final = (_headers.EXPOSE.encode(), _headers.EXPOSED.encode())
+_T = TypeVar("_T")
 
 
 class ThumbprintMiddleware:
     """Gives each request, and each websocket, a scope of its own, and tells it to the client: `app.add_middleware(…)`.
 
-    HTTP responses get the headers `x-feedback-id`, the scope's id, and where a secret is configured `x-feedback-token`.
+    HTTP responses get the headers `x-feedback-id`, the scope's id, and where a secret is configured `x-feedback-token`;
+    where none is, a line in the log says so once.
     The token is made when the headers leave: it names the log entry if the model has been called by then, else the
     scope.
     Pages of other origins may read both. A header of that name which the application set is left alone. All of the
@@ -81,8 +84,8 @@ class ThumbprintMiddleware:
 
     def _labelled(self, message: _Message, ours: Scope) -> _Message:
         try:
-            labels = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in self._visits.labels(ours)]
-            headers = _headers.labelled(message.get("headers", ()), labels, _EXPOSE, _headers.exposing_ours_in_bytes)
+            given = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in message.get("headers", ())]
+            headers = _encoded(_headers.labelled(given, self._visits.labels(ours)))
         except Exception:  # whatever the application sends there: it is the server's to judge
             warn(_visits.KIND, "a response leaves without our headers", exc_info=True)
             return message
@@ -96,13 +99,15 @@ class FeedbackEndpoint:
     `GET` with `?token=…`, and perhaps `&thumbs=up`, shows a page that asks for confirmation; only what that sends
     counts, and a page of thanks follows. Refusals are problems of RFC 9457, or pages for browsers: 400 malformed, 403
     wrong signature or a field that the token does not allow, 404 no call is known behind it (yet), 405, 410 expired,
-    413 over 16 KiB, 415, 429 with Retry-After. The same words twice within ten seconds count once (in each process).
+    413 over 16 KiB, 415, 429 with Retry-After, 503. The same words twice in a row within ten seconds count once. Of
+    this and of the limit all processes that share a store keep one account.
 
     `thumbprint`: who records, the process-wide default if left out. `allow_origins`: origins whose pages may post
     here, such as `["https://app.example"]`, or `["*"]`; none if left out. `per_minute`: how often a token may speak.
-    `on_feedback(scope, feedback)`, a function or coroutine function, is called before anything is recorded, with the
-    ASGI scope; it may return a dict with `user_id`, `source` and `metadata` to add, or raise FeedbackRefusedError. Its
-    other errors are the server's to handle. Raises ArgumentValueError or ArgumentTypeError for what cannot be used.
+    `on_feedback(scope, feedback)`, a function, for which there is a thread, or a coroutine function, is called before
+    anything is recorded, with the ASGI scope; it may return a dict with `user_id`, `source` and `metadata` to add, or
+    raise FeedbackRefusedError. Its other errors are the server's to handle. Raises ArgumentValueError or
+    ArgumentTypeError for what cannot be used.
     """
 
     def __init__(
@@ -113,11 +118,15 @@ class FeedbackEndpoint:
         allow_origins: Iterable[str] = (),
         per_minute: int = _desk.PER_MINUTE,
     ) -> None:
-        self._desk = Desk(thumbprint=thumbprint, allow_origins=allow_origins, per_minute=per_minute)
+        self._desk = Desk(
+            thumbprint=thumbprint, on_feedback=on_feedback, allow_origins=allow_origins, per_minute=per_minute
+        )
         self._on_feedback = on_feedback
 
     async def __call__(self, scope: _Message, receive: _Receive, send: _Send) -> None:
         """Serve one connection; a websocket is refused."""
+        if scope["type"] == "lifespan":
+            await _live(receive, send)
         if scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1000})
         if scope["type"] != "http":
@@ -138,15 +147,43 @@ class FeedbackEndpoint:
         body = await _body(request, receive)
         if body is None:
             return None
-        vote = self._desk.vote(request, body)
-        return self._desk.record(request, vote, await self._added(scope, vote))
+        vote = await _aside(lambda: self._desk.vote(request, body))
+        added = await self._added(scope, vote)
+        return await _aside(lambda: self._desk.record(request, vote, added))
 
     async def _added(self, scope: _Message, vote: Vote) -> _Added:
-        if self._on_feedback is None:
+        hook: Any = self._on_feedback
+        if hook is None:
             return None
         with refusals():
-            added = self._on_feedback(scope, vote.feedback)
-            return await added if inspect.isawaitable(added) else added
+            ask = partial(hook, scope, vote.feedback)
+            told = ask() if inspect.iscoroutinefunction(hook) else await _aside(ask)
+            added: _Added = await told if inspect.isawaitable(told) else told
+            return added
+
+
+async def _live(receive: _Receive, send: _Send) -> None:
+    """Say that all is ready, and in the end done: some servers do not start an application that returns at once."""
+    event = ""
+    while event != "lifespan.shutdown":
+        event = (await receive())["type"]
+        await send({"type": f"{event}.complete"})
+
+
+async def _aside(work: Callable[[], _T]) -> _T:
+    """Do work that may wait in a thread, so that the other requests do not wait with it."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:  # the event loop is of another kind, with threads of its own: this one has to wait
+        return work()
+    return await asyncio.to_thread(_done, work)
+
+
+def _done(work: Callable[[], _T]) -> _T:
+    try:
+        return work()
+    except StopIteration as error:  # which Python 3.11 lets nobody await: they would wait for ever
+        raise RuntimeError("StopIteration was raised") from error
 
 
 async def _body(request: Request, receive: _Receive) -> bytes | None:
@@ -162,9 +199,12 @@ async def _body(request: Request, receive: _Receive) -> bytes | None:
 
 
 async def _send_answer(answer: Answer, send: _Send) -> None:
-    headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in answer.headers]
-    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    await send({"type": "http.response.start", "status": answer.status, "headers": _encoded(answer.headers)})
     await send({"type": "http.response.body", "body": answer.body})
+
+
+def _encoded(headers: Iterable[tuple[str, str]]) -> list[tuple[bytes, bytes]]:
+    return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
 
 
 def _request(scope: _Message) -> Request:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+import inspect
+from typing import TYPE_CHECKING, Any
 
 from .. import _token
 from .._log import warn
 from .._scope import Steps
+from ..errors import ArgumentTypeError
 from . import _desk, _headers, _http, _visits
 from ._desk import Desk
 from ._http import Answer, Intake, Problem, Request, refusals
@@ -26,8 +28,6 @@ if TYPE_CHECKING:
     _Added = Mapping[str, Any] | None
 
 __all__ = ["FeedbackEndpoint", "ThumbprintMiddleware"]
-
-_EXPOSE: Final = (_headers.EXPOSE, _headers.EXPOSED)
 
 
 class ThumbprintMiddleware:
@@ -81,7 +81,7 @@ class ThumbprintMiddleware:
 
     def _labelled(self, headers: list[tuple[str, str]], ours: Scope) -> list[tuple[str, str]]:
         try:
-            return _headers.labelled(headers, self._visits.labels(ours), _EXPOSE, _headers.exposing_ours)
+            return _headers.labelled(headers, self._visits.labels(ours))
         except Exception:  # whatever the application says there: it is the server's to judge
             warn(_visits.KIND, "a response leaves without our headers", exc_info=True)
             return headers
@@ -138,7 +138,14 @@ class FeedbackEndpoint:
         allow_origins: Iterable[str] = (),
         per_minute: int = _desk.PER_MINUTE,
     ) -> None:
-        self._desk = Desk(thumbprint=thumbprint, allow_origins=allow_origins, per_minute=per_minute)
+        if inspect.iscoroutinefunction(on_feedback):
+            raise ArgumentTypeError(
+                "on_feedback is a coroutine function, which nobody awaits in WSGI: give a function",
+                argument="on_feedback",
+            )
+        self._desk = Desk(
+            thumbprint=thumbprint, on_feedback=on_feedback, allow_origins=allow_origins, per_minute=per_minute
+        )
         self._on_feedback = on_feedback
 
     def __call__(self, environ: _Environ, start_response: _StartResponse) -> Iterable[bytes]:

@@ -1,7 +1,8 @@
-"""Braintrust: its gateway, the older proxy, and the part of the REST API that reaches their rows."""
+"""Braintrust: its gateway, the older proxy, and what of its APIs reaches their rows, or writes its SDKs' own."""
 
 from thumbprint.emulator._braintrust.gateway import Gateway, Upstream
 from thumbprint.emulator._braintrust.rest import RestApi
 from thumbprint.emulator._braintrust.rows import RowBook
+from thumbprint.emulator._braintrust.sdk import SdkApi
 
-__all__ = ["Gateway", "RestApi", "RowBook", "Upstream"]
+__all__ = ["Gateway", "RestApi", "RowBook", "SdkApi", "Upstream"]

@@ -17,7 +17,7 @@ from thumbprint.emulator._wire import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Container
 
     from thumbprint.emulator._wire import Request
 
@@ -48,6 +48,8 @@ class RestApi:
                 return self._make_project(request.json_object())
             case "GET", ("project", project_id):
                 return self._project(checked_uuid(project_id))
+            case "POST", ("experiment",):
+                return self._make_experiment(request.json_object())
             case method, (kind, object_id, verb) if kind in _KINDS:
                 shelf = Shelf(_KINDS[kind], checked_uuid(object_id))
                 return self._at_rows(request, shelf, f"{method} {verb}", now)
@@ -80,20 +82,22 @@ class RestApi:
 
     def _projects(self, name: str | None) -> Response:
         found = [key for key, value in self._rows.projects.items() if name is None or value == name]
-        return json_response({"objects": [self._described(key) for key in found]})
+        return json_response({"objects": [self._rows.project(key) for key in found]})
 
     def _make_project(self, body: dict[str, Any]) -> Response:
         name = body.get("name")
         if not isinstance(name, str) or not name:
             return refusal(400, "name must be a string that is not empty")
-        return json_response(self._described(self._rows.project_named(name)))
+        return json_response(self._rows.project(self._rows.project_named(name)))
 
     def _project(self, project_id: str) -> Response:
         known = project_id in self._rows.projects
-        return json_response(self._described(project_id)) if known else refusal(404, "no such project")
+        return json_response(self._rows.project(project_id)) if known else refusal(404, "no such project")
 
-    def _described(self, project_id: str) -> dict[str, Any]:
-        return {"id": project_id, "name": self._rows.projects[project_id]}
+    def _make_experiment(self, body: dict[str, Any]) -> Response:
+        project_id = registered(self._rows.projects, body.get("project_id"))
+        ensure_new = bool(body.get("ensure_new"))
+        return json_response(self._rows.make_experiment(project_id, body.get("name"), ensure_new=ensure_new))
 
 
 def checked_items(request: Request, name: str, check: Callable[[object], dict[str, Any]]) -> list[dict[str, Any]]:
@@ -109,6 +113,14 @@ def checked_uuid(text: str) -> str:
     found = parse_uuid(text)
     if found is None:
         raise ItemError(f"not a UUID: {text!r}")
+    return found
+
+
+def registered(projects: Container[str], project_id: object) -> str:
+    """Return the id of a project that there is. Raises ItemError."""
+    found = checked_uuid(str(project_id))
+    if found not in projects:
+        raise ItemError(f"there is no project {found}")
     return found
 
 

@@ -75,6 +75,7 @@ class RowBook:
     def __init__(self) -> None:
         self._rows: dict[tuple[Shelf, str], Row] = {}
         self._sequence = 0
+        self._experiments: dict[str, dict[str, str]] = {}
         self.projects: dict[str, str] = {PROJECT_ID: PROJECT_NAME}
 
     def project_named(self, name: str) -> str:
@@ -85,6 +86,21 @@ class RowBook:
             self.projects[known] = name
         return known
 
+    def project(self, project_id: str) -> dict[str, str]:
+        """Return a project as the API describes it."""
+        return {"id": project_id, "name": self.projects[project_id]}
+
+    def make_experiment(self, project_id: str, name: object, *, ensure_new: bool) -> dict[str, str]:
+        """Return a new experiment as the API describes it; or the one of this name where it need not be new."""
+        wanted = name if isinstance(name, str) and name else "experiment"
+        named = {each["name"]: each for each in self._experiments.values() if each["project_id"] == project_id}
+        if wanted in named and not ensure_new:
+            return named[wanted]
+        made_id = new_uuid()
+        free = f"{wanted}-{made_id[:8]}" if wanted in named else wanted
+        self._experiments[made_id] = {"id": made_id, "project_id": project_id, "name": free}
+        return self._experiments[made_id]
+
     def all(self) -> Iterator[Row]:
         """Every row, oldest first."""
         return iter(self._rows.values())
@@ -94,12 +110,18 @@ class RowBook:
         return [row for row in self.all() if row.shelf == shelf]
 
     def insert(self, shelf: Shelf, event: dict[str, Any], now: float) -> Row:
-        """Write a row; one of the same id is replaced, or merged with where `_is_merge` is true."""
+        """Write a row; one of the same id is replaced, or merged with where `_is_merge` is true.
+
+        A row that is merged with stays the span that it is; one that is replaced, or stray, becomes the event's.
+        """
         known = self._rows.get((shelf, event.get("id", "")))
         row = known or self._new(shelf, event, now)
         content = {name: event[name] for name in _EMPTY if name in event}
-        if known and event.get("_is_merge"):
+        merging = event.get("_is_merge")
+        if known and merging:
             content = merged(known.content, content)
+        if known and (known.stray or not merging):
+            row = replace(row, **span_of(event))
         return self._keep(replace(row, content=content, stray=False))
 
     def feed(self, shelf: Shelf, item: dict[str, Any], now: float) -> Row:
@@ -130,20 +152,19 @@ class RowBook:
 
     def _new(self, shelf: Shelf, event: dict[str, Any], now: float) -> Row:
         self._sequence += 1
-        span_id = event.get("span_id") or new_uuid()
-        return Row(
-            id=event.get("id") or new_uuid(),
-            shelf=shelf,
-            sequence=self._sequence,
-            created=now,
-            span_id=span_id,
-            root_span_id=event.get("root_span_id") or span_id,
-            span_parents=tuple(event.get("span_parents") or ()),
-        )
+        row_id = event.get("id") or new_uuid()
+        return Row(id=row_id, shelf=shelf, sequence=self._sequence, created=now, **span_of(event))
 
     def _keep(self, row: Row) -> Row:
         self._rows[row.shelf, row.id] = row
         return row
+
+
+def span_of(event: dict[str, Any]) -> dict[str, Any]:
+    """Return what a row is as a span; where the event does not say it, one that is its own root."""
+    span_id = event.get("span_id") or new_uuid()
+    root, above = event.get("root_span_id") or span_id, event.get("span_parents") or ()
+    return {"span_id": span_id, "root_span_id": root, "span_parents": tuple(above)}
 
 
 def comments_in(noted: dict[str, Any]) -> tuple[dict[str, Any], ...]:

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 _ACCOUNT = re.compile(r"[0-9a-f]{32}")
 _MOST_METADATA = 5
-_CREDENTIALS = ("api-key", "x-api-key", "cf-aig-authorization")
-_OPENAI_LIKE = ("openai", "compat", "groq", "mistral", "deepseek", "openrouter")
+_CREDENTIALS = ("api-key", "x-api-key", "x-goog-api-key", "cf-aig-authorization")
+_OPENAI_LIKE = ("openai", "compat", "cerebras", "groq", "mistral", "deepseek", "openrouter")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +91,10 @@ def find_destination(request: Request, parts: tuple[str, ...]) -> Destination | 
     """Return who is meant by `{provider}/…`, or None for nobody."""
     match parts:
         case (provider, *path) if provider in (*_OPENAI_LIKE, "anthropic"):
-            return Destination(provider=provider, call=ModelCall(request=request, path=unversioned(path)))
+            own = path[1:] if provider == "groq" and path[:1] == ["openai"] else path  # as Groq's own SDK writes it
+            return Destination(provider=provider, call=ModelCall(request=request, path=unversioned(own)))
+        case ("google-ai-studio", _, "models", resource):
+            return _google(request, resource)
         case ("workers-ai", *path) if path[:1] == ["v1"]:
             return Destination(provider="workers-ai", call=ModelCall(request=request, path=unversioned(path)))
         case ("workers-ai", *name):
@@ -111,6 +114,12 @@ def run_destination(request: Request, model: str) -> Destination:
     """Return Workers AI's own way: a model by name, or the one in the body."""
     call = ModelCall(request=request, path=("run",), model=model or None)
     return Destination(provider="workers-ai", call=call)
+
+
+def _google(request: Request, resource: str) -> Destination:
+    """Read `{model}:{verb}`."""
+    model, _, verb = resource.partition(":")
+    return Destination(provider="google-ai-studio", call=ModelCall(request=request, path=(verb,), model=model))
 
 
 def _azure(request: Request, parts: list[str]) -> Destination | None:

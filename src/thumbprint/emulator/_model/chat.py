@@ -15,12 +15,14 @@ from thumbprint.emulator._model.prompts import (
     wants_json,
     words,
 )
+from thumbprint.emulator._model.tools import next_call
 from thumbprint.emulator._wire import Response, dump, json_response, stream_response
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from thumbprint.emulator._model.prompts import Usage
+    from thumbprint.emulator._model.tools import ToolCall
 
 _DONE = b"data: [DONE]\n\n"
 
@@ -28,13 +30,16 @@ _DONE = b"data: [DONE]\n\n"
 def chat(body: dict[str, Any], now: float) -> Response:
     """Answer `chat/completions`. Raises MalformedBodyError."""
     messages = require(body, "messages", list)
+    call = next_call(body, messages)
     said = last_user_text(messages)
     text = said if wants_json(body.get("response_format")) else echo(said)
-    usage = usage_of(messages, text)
+    usage = usage_of(messages, text if call is None else call.arguments)
     head = {"id": token("chatcmpl-"), "created": int(now), "model": require(body, "model", str)}
     if body.get("stream"):
-        return stream_response(_events(_chat_chunks(head, text, _stream_usage(body, usage))))
-    choices = [_choice(index, text) for index in range(how_many(body))]
+        deltas = _spoken(text) if call is None else _calling(call)
+        return stream_response(_events(_chat_chunks(head, deltas, _stream_usage(body, usage))))
+    choice = _choice(text) if call is None else _call_choice(call)
+    choices = [{"index": index, **choice} for index in range(how_many(body))]
     return json_response({**head, "object": "chat.completion", "choices": choices, "usage": _usage(usage)})
 
 
@@ -65,9 +70,23 @@ def messages(body: dict[str, Any], _now: float) -> Response:
     return json_response({**head, "content": content, "stop_reason": "end_turn", "usage": counted})
 
 
-def _choice(index: int, text: str) -> dict[str, Any]:
+def count_tokens(body: dict[str, Any], _now: float) -> Response:
+    """Answer Anthropic's `messages/count_tokens`. Raises MalformedBodyError."""
+    return json_response({"input_tokens": usage_of(require(body, "messages", list), "").tokens_in})
+
+
+def _choice(text: str) -> dict[str, Any]:
     message = {"role": "assistant", "content": text, "refusal": None}
-    return {"index": index, "message": message, "finish_reason": "stop", "logprobs": None}
+    return {"message": message, "finish_reason": "stop", "logprobs": None}
+
+
+def _call_choice(call: ToolCall) -> dict[str, Any]:
+    message = {"role": "assistant", "content": None, "refusal": None, "tool_calls": [_tool_call(call, call.arguments)]}
+    return {"message": message, "finish_reason": "tool_calls", "logprobs": None}
+
+
+def _tool_call(call: ToolCall, arguments: str) -> dict[str, Any]:
+    return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": arguments}}
 
 
 def _usage(usage: Usage) -> dict[str, int]:
@@ -82,13 +101,26 @@ def _stream_usage(body: dict[str, Any], usage: Usage) -> Usage | None:
     return usage if optional_object(body, "stream_options").get("include_usage") else None
 
 
-def _chat_chunks(head: dict[str, Any], text: str, usage: Usage | None) -> Iterable[dict[str, Any]]:
+def _spoken(text: str) -> Iterator[tuple[dict[str, Any], str | None]]:
+    """Yield what the chunks of an answer in words add, and with the last why it ends."""
+    yield {"role": "assistant", "content": ""}, None
+    for word in words(text):
+        yield {"content": word}, None
+    yield {}, "stop"
+
+
+def _calling(call: ToolCall) -> Iterator[tuple[dict[str, Any], str | None]]:
+    """Yield the same of a call."""
+    yield {"role": "assistant", "content": None, "tool_calls": [{"index": 0, **_tool_call(call, "")}]}, None
+    for piece in words(call.arguments):
+        yield {"tool_calls": [{"index": 0, "function": {"arguments": piece}}]}, None
+    yield {}, "tool_calls"
+
+
+def _chat_chunks(
+    head: dict[str, Any], deltas: Iterable[tuple[dict[str, Any], str | None]], usage: Usage | None
+) -> Iterable[dict[str, Any]]:
     head = {**head, "object": "chat.completion.chunk"}
-    deltas: list[tuple[dict[str, Any], str | None]] = [
-        ({"role": "assistant", "content": ""}, None),
-        *(({"content": word}, None) for word in words(text)),
-        ({}, "stop"),
-    ]
     for delta, reason in deltas:
         yield {**head, "choices": [_part({"delta": delta}, reason)]}
     if usage:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import struct
+from dataclasses import dataclass
 from email.parser import BytesParser
 from email.policy import HTTP
 from typing import Any, cast
@@ -91,17 +92,37 @@ def model_detail(name: str, now: float) -> Response:
     return json_response(_described(name, now))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upload:
+    """A multipart form: the file in it, and the other fields as text."""
+
+    filename: str
+    content: bytes
+    fields: dict[str, str]
+
+
 def read_form(body: bytes, content_type: str) -> dict[str, str]:
     """Return the fields of a multipart form; the file is its name. Raises MalformedBodyError without one."""
+    upload = read_upload(body, content_type)
+    return {**upload.fields, "file": upload.filename}
+
+
+def read_upload(body: bytes, content_type: str) -> Upload:
+    """Return what a multipart form holds. Raises MalformedBodyError where there is no file in it."""
     head = f"content-type: {content_type}\r\n\r\n".encode("latin-1")
-    form: dict[str, str] = {}
+    fields: dict[str, str] = {}
+    file = None
     for part in BytesParser(policy=HTTP).parsebytes(head + body).iter_parts():
         name = str(part.get_param("name", "", header="content-disposition"))
         payload = cast("bytes", part.get_payload(decode=True))
-        form[name] = part.get_filename() or payload.decode(errors="replace").strip()
-    if "file" not in form:
+        text = payload.decode(errors="replace").strip()
+        if name == "file":
+            file = (part.get_filename() or text, payload)
+        else:
+            fields[name] = part.get_filename() or text
+    if file is None:
         raise MalformedBodyError("'file' is required, in a multipart/form-data body")
-    return form
+    return Upload(filename=file[0], content=file[1], fields=fields)
 
 
 def _described(name: str, now: float) -> dict[str, Any]:

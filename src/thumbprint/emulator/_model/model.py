@@ -6,8 +6,9 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from thumbprint.emulator._model import chat, media, responses
+from thumbprint.emulator._model import chat, google, media, responses
 from thumbprint.emulator._model.prompts import asked_error, asked_failures, echo, error_answer, last_user_text
+from thumbprint.emulator._model.shelf import Shelf
 from thumbprint.emulator._wire import MalformedBodyError, Request, Response, json_response
 
 if TYPE_CHECKING:
@@ -17,6 +18,10 @@ _CREATORS: dict[tuple[str, ...], Callable[[dict[str, Any], float], Response]] = 
     ("chat", "completions"): chat.chat,
     ("completions",): chat.completions,
     ("messages",): chat.messages,
+    ("messages", "count_tokens"): chat.count_tokens,
+    ("generateContent",): google.generate,
+    ("streamGenerateContent",): google.stream,
+    ("countTokens",): google.count_tokens,
     ("embeddings",): media.embeddings,
     ("moderations",): media.moderations,
     ("images", "generations"): media.images,
@@ -58,10 +63,11 @@ class ModelCall:
 
 
 class Model:
-    """A make-believe model that answers everything at once and remembers stored responses and failures."""
+    """A make-believe model that answers everything at once and remembers what was stored, and failures."""
 
     def __init__(self) -> None:
         self._stored: dict[str, dict[str, Any]] = {}
+        self._shelf = Shelf()
         self._failures: Counter[str] = Counter()
 
     def answer(self, call: ModelCall, now: float) -> Response:
@@ -94,6 +100,10 @@ class Model:
                 return media.model_detail("/".join(name), now)
             case _, ("responses", *rest):
                 return self._responses(call, tuple(rest), now)
+            case _, ("files", *rest):
+                return self._shelf.files(call.request, tuple(rest), now)
+            case _, ("messages", "batches", *rest):
+                return self._shelf.batches(call.request, tuple(rest), now)
         message = f"There is nothing at {call.request.method} /{'/'.join(call.path)}."
         return error_answer(404, message, "unknown_url")
 
@@ -102,7 +112,8 @@ class Model:
             case "POST", ():
                 return self._create(call.fields(), now)
             case "GET", (known,) if known in self._stored:
-                return json_response(self._stored[known])
+                streamed = ("stream", "true") in call.request.params
+                return (responses.response_stream if streamed else json_response)(self._stored[known])
             case "DELETE", (known,) if known in self._stored:
                 del self._stored[known]
                 return json_response({"id": known, "object": "response.deleted", "deleted": True})

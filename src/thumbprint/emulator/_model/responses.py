@@ -14,21 +14,23 @@ from thumbprint.emulator._model.prompts import (
     wants_json,
     words,
 )
+from thumbprint.emulator._model.tools import next_call
 from thumbprint.emulator._wire import dump, stream_response
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from thumbprint.emulator._model.tools import ToolCall
     from thumbprint.emulator._wire import Response
 
 
 def new_response(body: dict[str, Any], now: float) -> dict[str, Any]:
     """Return the finished response to a request. Raises MalformedBodyError."""
     asked = require(body, "input", str, list)
-    said = last_user_text(asked)
     form = optional_object(body, "text")
-    text = said if wants_json(form.get("format")) else echo(said)
-    usage = usage_of(asked, text)
+    call = next_call(body, asked)
+    item = _message(last_user_text(asked), form) if call is None else _function_call(call)
+    usage = usage_of(asked, item["content"][0]["text"] if call is None else call.arguments)
     return {
         "id": token("resp_"),
         "object": "response",
@@ -36,7 +38,7 @@ def new_response(body: dict[str, Any], now: float) -> dict[str, Any]:
         "model": require(body, "model", str),
         "status": "completed",
         "background": bool(body.get("background")),
-        "output": [_message(token("msg_"), text, "completed")],
+        "output": [item],
         "usage": {
             "input_tokens": usage.tokens_in,
             "input_tokens_details": {"cached_tokens": 0},
@@ -75,9 +77,20 @@ def _settings(body: dict[str, Any], form: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _message(item_id: str, text: str | None, status: str) -> dict[str, Any]:
-    content = [] if text is None else [_content(text)]
-    return {"id": item_id, "type": "message", "role": "assistant", "status": status, "content": content}
+def _message(said: str, form: dict[str, Any]) -> dict[str, Any]:
+    content = [_content(said if wants_json(form.get("format")) else echo(said))]
+    return {"id": token("msg_"), "type": "message", "role": "assistant", "status": "completed", "content": content}
+
+
+def _function_call(call: ToolCall) -> dict[str, Any]:
+    return {
+        "id": token("fc_"),
+        "type": "function_call",
+        "call_id": call.id,
+        "name": call.name,
+        "arguments": call.arguments,
+        "status": "completed",
+    }
 
 
 def _content(text: str) -> dict[str, Any]:
@@ -89,9 +102,10 @@ def _events(response: dict[str, Any]) -> Iterator[dict[str, Any]]:
     started = unfinished(response, "in_progress")
     yield {"type": "response.created", "response": started}
     yield {"type": "response.in_progress", "response": started}
-    opened = _message(item["id"], None, "in_progress")
+    calls = item["type"] == "function_call"
+    opened = {**item, "status": "in_progress", **({"arguments": ""} if calls else {"content": []})}
     yield {"type": "response.output_item.added", "output_index": 0, "item": opened}
-    yield from _text_events(item["id"], item["content"][0]["text"])
+    yield from _argument_events(item) if calls else _text_events(item["id"], item["content"][0]["text"])
     yield {"type": "response.output_item.done", "output_index": 0, "item": item}
     yield {"type": "response.completed", "response": response}
 
@@ -103,6 +117,14 @@ def _text_events(item_id: str, text: str) -> Iterator[dict[str, Any]]:
         yield {"type": "response.output_text.delta", **place, "delta": word, "logprobs": []}
     yield {"type": "response.output_text.done", **place, "text": text, "logprobs": []}
     yield {"type": "response.content_part.done", **place, "part": _content(text)}
+
+
+def _argument_events(item: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    place = {"item_id": item["id"], "output_index": 0}
+    for piece in words(item["arguments"]):
+        yield {"type": "response.function_call_arguments.delta", **place, "delta": piece}
+    done = {"name": item["name"], "arguments": item["arguments"]}
+    yield {"type": "response.function_call_arguments.done", **place, **done}
 
 
 def _written(number: int, event: dict[str, Any]) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from thumbprint import LogRef
-from thumbprint.capture._operation import operation_of
+from thumbprint._operation import operation_of, operation_of_model
 
 
 @pytest.mark.parametrize(
@@ -31,6 +31,18 @@ from thumbprint.capture._operation import operation_of
         ("POST", "/v1beta/models/embedding-1:embedContent", "embeddings"),
         ("POST", "/v1beta/models/gemini-3:countTokens", "count_tokens"),
         ("POST", "/v1/messages/count_tokens", "count_tokens"),
+        ("POST", "/v1/messages/batches", "upload"),
+        ("GET", "/v1/messages/batches/msgbatch_1", "retrieve"),
+        ("POST", "/v1/projects/p/locations/eu/publishers/anthropic/models/claude:rawPredict", "chat"),
+        ("POST", "/v1/projects/p/locations/eu/publishers/anthropic/models/claude:streamRawPredict", "chat"),
+        ("POST", "/v1/projects/p/locations/eu/publishers/google/models/text-embedding-5:predict", "embeddings"),
+        ("POST", "/v1/projects/p/locations/eu/publishers/google/models/imagen-4:predict", "generate_content"),
+        ("POST", "/model/eu.anthropic.claude/invoke", "chat"),
+        ("POST", "/model/arn:aws:bedrock:eu:1:inference-profile/claude/invoke-with-response-stream", "chat"),
+        ("POST", "/model/eu.anthropic.claude/converse-stream", "chat"),
+        ("POST", "/model/amazon.titan-embed-text-v2/invoke", "embeddings"),
+        ("POST", "/v2/embed", "embeddings"),
+        ("POST", "/v1/rerank", "rerank"),
         ("POST", "/v1/responses/input_tokens", "count_tokens"),
         ("POST", "/v1/responses/resp_1/cancel", "cancel"),
         ("POST", "/v1/threads/thread_1/runs", "invoke_agent"),
@@ -58,7 +70,30 @@ def test_a_request_calls_one_operation(method, path, operation):
     assert operation_of(method, path) == operation
 
 
-@pytest.mark.parametrize("operation", ["embeddings", "moderation", "list", "retrieve", "cancel", "delete", "upload"])
+@pytest.mark.parametrize(
+    ("model", "operation"),
+    [
+        ("@cf/baai/bge-m3", "embeddings"),
+        ("@cf/google/embeddinggemma-300m", "embeddings"),
+        ("openai/text-embedding-3-small", "embeddings"),
+        ("@cf/baai/bge-reranker-base", "rerank"),
+        ("@cf/meta/llama-guard-3-8b", "moderation"),
+        ("@cf/meta/llama-3.1-8b-instruct", "chat"),
+        ("openai/gpt-5", "chat"),
+    ],
+)
+def test_a_model_is_of_one_operation(model, operation):
+    assert operation_of_model(model, chats=True) == operation
+
+
+def test_a_model_that_was_sent_no_messages_generates_something():
+    assert operation_of_model("@cf/meta/llama-3.1-8b-instruct", chats=False) == "generate_content"
+    assert operation_of_model("@cf/baai/bge-m3", chats=False) == "embeddings"
+
+
+@pytest.mark.parametrize(
+    "operation", ["embeddings", "rerank", "moderation", "list", "retrieve", "cancel", "delete", "upload"]
+)
 def test_some_operations_generate_nothing(operation):
     assert not LogRef(backend="b", id="1", operation=operation).generated
 
