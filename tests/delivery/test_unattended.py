@@ -11,7 +11,7 @@ import pytest
 
 import thumbprint
 from thumbprint import LogRef
-from thumbprint.delivery import _receipt, _watch
+from thumbprint.delivery import _receipt, _tracker, _watch
 
 LONG = 30  # seconds, on a machine that is busy
 
@@ -126,8 +126,9 @@ def refusing(monkeypatch):
 
 
 def test_who_waits_looks_alone_where_no_thread_can_be_started(storing, delivering, refusing, caplog):
+    refusing.setattr(_tracker, "LOOK_EVERY", 0.02)
     receipt = vote(storing)
-    assert receipt.wait(0.05).status == "queued"
+    assert receipt.wait(0.5).status == "queued"  # time for many looks
     delivering._worker.wake()
 
     assert receipt.wait(LONG).status == "delivered"
