@@ -258,7 +258,8 @@ def test_a_vote_lands_on_the_call_of_the_request(browser, emulator):
     assert got.json()["q"] == "Ulm?"
     said = {"token": got.headers["x-feedback-token"], "thumbs": "up"}
     voted = browser.post("/feedback/", json=said)
-    assert (voted.status_code, voted.json()["status"]) == (202, "queued")
+    assert voted.status_code == 202
+    assert voted.json()["status"] in {"queued", "delivered"}  # by then delivery may have been faster
     assert 1 in votes(emulator)
 
 
