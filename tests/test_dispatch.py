@@ -273,7 +273,19 @@ def test_one_with_the_same_store_goes_on_with_it(slow):
     assert delivered(first, second)
     assert unwanted.status == "dropped"
     assert said(slow) == [1, 0]
-    assert store.depths() == []
+    until(lambda: store.depths() == [])
+
+
+def test_what_is_unwanted_and_on_its_way_leaves_the_same_store_when_that_has_failed(emulator):
+    store = MemoryStore()
+    thumbprint.configure(store=store)
+    trying = emulator.fail("/client/v4", status=500, delay=0.6, times=None)
+    unwanted = thumbprint.record_feedback(LogRef(backend="cloudflare", id="01J"), thumbs="up")
+    until(lambda: trying.hits)
+    thumbprint.configure(store=store, backends=[thumbprint.Braintrust()])
+
+    assert unwanted.status == "dropped"
+    until(lambda: store.depths() == [])
 
 
 class SomebodysOwn:
@@ -295,6 +307,18 @@ def test_what_waits_in_a_store_of_somebodys_own_is_handed_on(failing):
     thumbprint.configure()
 
     assert receipt.wait(LONG).status == "delivered"
+
+
+def test_a_store_of_somebodys_own_that_does_not_let_go_of_what_is_unwanted_is_told_of(failing, monkeypatch, caplog):
+    store = SomebodysOwn()
+    thumbprint.configure(store=store)
+    receipt = vote("up")
+    tried(receipt)
+    monkeypatch.setattr(store, "purge", lambda *_, **__: 1 / 0, raising=False)
+    thumbprint.configure(backends=[thumbprint.Cloudflare()])
+
+    assert receipt.status == "dropped"
+    assert "what nothing delivers any more stays in the store" in caplog.text
 
 
 def test_what_waits_in_memory_for_a_store_that_is_away_is_handed_on(emulator):

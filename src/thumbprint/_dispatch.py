@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from ._config import Settings
     from ._model import FlushResult, Item, Json, LogRef
+    from .stores import Store
 
 SHUTDOWN_TIMEOUT: Final = 5.0  # seconds: an exit should not be felt
 INLINE_TIMEOUT: Final = 5.0  # seconds
@@ -241,10 +242,16 @@ class Dispatch:
             before.worker.when_concluded(before._handed_on.move)
             before._handed_on.move()
         else:  # it has the same store, or one of somebody's own making
-            before.worker.when_concluded(self.wake)
             items = before.store.listed(dead=False, most=sys.maxsize)
+            unwanted = [item.id for item in items if not self._delivers(item)]
+
+            def go_on() -> None:
+                _purge(before.store, unwanted)  # what was being delivered until now stayed there
+                self.wake()
+
+            before.worker.when_concluded(go_on)
             self.take(items, before.tracker)
-            before.store.purge([item.id for item in items if not self._delivers(item)], dead=False)
+            _purge(before.store, unwanted)
 
     def _put_behind(self, items: Sequence[Item], inherited: Handover) -> Sequence[Item]:
         """Put items behind what is still with the one before; return those that need not wait for anything there."""
@@ -336,6 +343,13 @@ class Dispatch:
         self.worker.after_fork()
         if self._retired:
             _alive.discard(self)
+
+
+def _purge(store: Store, ids: Sequence[str]) -> None:
+    try:
+        store.purge(ids, dead=False)
+    except Exception:  # of a store of somebody's own making
+        warn("store", "what nothing delivers any more stays in the store", exc_info=True)
 
 
 def _count_queued(items: Iterable[Item]) -> None:
