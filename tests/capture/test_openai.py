@@ -29,17 +29,20 @@ def delivered(receipt):
     return receipt
 
 
-@pytest.mark.parametrize("captured", sdk.HOOKS)
-@pytest.mark.parametrize("make_client", sdk.SYNC_AND_ASYNC)
-@pytest.mark.parametrize("door", sdk.EVERY_DOOR)
-def test_whatever_a_door_gives_leads_to_the_log_of_its_call(emulator, make_client, door, captured):
-    scope, results = in_scope(captured(make_client(emulator.cloudflare_openai_url)), door)
-
+def lead_to_the_log(emulator, scope, results):
+    """See that a scope and each of the results lead to the log of the only call there was."""
     [log] = emulator.cloudflare_logs()
     assert [ref.id for ref in scope.refs] == [log["id"]]
     for result in results:
         [outcome] = delivered(thumbprint.record_feedback(result, thumbs="up")).outcomes
         assert outcome.ref.id == log["id"], result
+
+
+@pytest.mark.parametrize("captured", sdk.HOOKS)
+@pytest.mark.parametrize("make_client", sdk.SYNC_AND_ASYNC)
+@pytest.mark.parametrize("door", sdk.EVERY_DOOR)
+def test_whatever_a_door_gives_leads_to_the_log_of_its_call(emulator, make_client, door, captured):
+    lead_to_the_log(emulator, *in_scope(captured(make_client(emulator.cloudflare_openai_url)), door))
     assert emulator.cloudflare_logs()[0]["feedback"] == 1
 
 
@@ -47,13 +50,7 @@ def test_whatever_a_door_gives_leads_to_the_log_of_its_call(emulator, make_clien
 @pytest.mark.parametrize("make_client", sdk.AZURE)
 @pytest.mark.parametrize("door", sdk.SOME_DOORS)
 def test_azures_clients_are_captured(emulator, make_client, door, captured):
-    scope, results = in_scope(captured(make_client(emulator.cloudflare_openai_url)), door)
-
-    [log] = emulator.cloudflare_logs()
-    assert [ref.id for ref in scope.refs] == [log["id"]]
-    for result in results:
-        [outcome] = delivered(thumbprint.record_feedback(result, thumbs="up")).outcomes
-        assert outcome.ref.id == log["id"], result
+    lead_to_the_log(emulator, *in_scope(captured(make_client(emulator.cloudflare_openai_url)), door))
 
 
 @pytest.mark.parametrize("make_client", sdk.SYNC_AND_ASYNC)
@@ -82,12 +79,7 @@ def test_whatever_transports_a_call_it_is_captured(emulator, make_http, door, ca
             with thumbprint.scope() as scope:
                 return scope, await door(client)
 
-    scope, results = asyncio.run(call())
-    [log] = emulator.cloudflare_logs()
-    assert [ref.id for ref in scope.refs] == [log["id"]]
-    for result in results:
-        [outcome] = delivered(thumbprint.record_feedback(result, thumbs="up")).outcomes
-        assert outcome.ref.id == log["id"], result
+    lead_to_the_log(emulator, *asyncio.run(call()))
 
 
 @pytest.mark.parametrize("make_client", sdk.SYNC_AND_ASYNC)
