@@ -626,6 +626,6 @@ def test_a_client_with_only_the_methods_that_matter_is_wrapped():
 
     small = Small()
     thumbprint.wrap(small)
-    assert set(vars(small)) == {"_process_response", "_make_status_error_from_response"}
+    assert set(vars(small)) == {"_process_response", "_make_status_error_from_response", "__reduce_ex__"}
     thumbprint.unwrap(small)
     assert vars(small) == {}

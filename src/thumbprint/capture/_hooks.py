@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import wrapt
 
+from .._log import warn
 from ..errors import UnsupportedClientError
 
 if TYPE_CHECKING:
@@ -18,6 +20,8 @@ Recording: TypeAlias = "Callable[[], Recorder | None]"
 
 Wrapper: TypeAlias = "Callable[[Any, Any, tuple[Any, ...], dict[str, Any]], Any]"
 
+REDUCER: Final = "__reduce_ex__"  # what `copy` and `pickle` ask an object for
+
 HOOKED: Final = (
     # of SDK clients
     "_build_request",
@@ -29,8 +33,12 @@ HOOKED: Final = (
     # of HTTP clients
     "build_request",
     "send",
+    # of both
+    REDUCER,
 )
 """The methods that hooks may stand on."""
+
+_NEW: Final[Any] = object().__reduce_ex__(4)[0]  # makes the copies of objects whose class does not say otherwise
 
 MOST_WRAPPERS: Final = 100  # around one method; a chain that is longer goes in a circle
 
@@ -127,3 +135,56 @@ def switches(method: Any) -> Iterator[Switch]:
         method = getattr(method, "__wrapped__", None)
         if method is None:
             return
+
+
+def copying(switch: Switch, capture: Callable[[Any, Recording], None]) -> Wrapper:
+    """Return the wrapper of what copies are made with: hooks are bound to their client, and stay with it.
+
+    A copy (`copy.copy`) of a client gets hooks of its own, put on by `capture`; what is unpickled has none.
+    """
+
+    def reduce_ex(wrapped: Any, _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        match wrapped(*args, **kwargs):
+            case (make, arguments, state, *rest):
+                if make is _NEW and switch.on:
+                    make = _Capturing(capture, switch.recording)
+                return make, arguments, _without_hooks(state), *rest
+            case reduced:  # to a name, or to nothing that holds hooks
+                return reduced
+
+    return reduce_ex
+
+
+class _Capturing:
+    """Makes an object as `copy` does, with hooks on it; pickled, it makes one without."""
+
+    def __init__(self, capture: Callable[[Any, Recording], None], recording: Recording) -> None:
+        self._capture = capture
+        self._recording = recording
+
+    def __call__(self, *arguments: Any) -> Any:
+        made = _NEW(*arguments)
+        try:
+            self._capture(made, self._recording)
+        except Exception:
+            warn("capture a copy", "the calls of a client's copy are not captured", exc_info=True)
+        return made
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return functools.partial, (_NEW,)  # who unpickles it may have no thumbprint
+
+
+def _without_hooks(state: Any) -> Any:
+    """Return what `copy` would give a copy: its attributes, by name, perhaps with those in slots beside them."""
+    if type(state) is tuple:
+        return tuple(_without_hooks(each) for each in state)
+    if not isinstance(state, dict):
+        return state
+    kept: dict[str, Any] = {}
+    for name, value in state.items():
+        found = value
+        while isinstance(found, Hook) and not found.hides_class:
+            found = found.__wrapped__
+        if not isinstance(found, Hook):
+            kept[name] = found
+    return kept

@@ -14,7 +14,7 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, Any, Final
 
-from ._hooks import Switch, put_on
+from ._hooks import REDUCER, Switch, copying, put_on
 from ._sdk import preparing
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def _client_hooks(switch: Switch) -> dict[str, Wrapper]:
         recorder.received(response)
         return response
 
-    return {"build_request": preparing(switch), "send": send}
+    return {"build_request": preparing(switch), "send": send, REDUCER: copying(switch, capture_client)}
 
 
 async def _received(coroutine: Awaitable[Any], request: Any, recorder: Recorder) -> Any:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from .._call import attached
 from .._log import warn
 from ._carrying import carry
-from ._hooks import Switch, put_on
+from ._hooks import REDUCER, Switch, copying, put_on
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
@@ -67,7 +67,7 @@ def _client_hooks(switch: Switch) -> dict[str, Wrapper]:
                 warn("capture a copy", "the calls of a client's copy are not captured", exc_info=True)
         return copy
 
-    return method_hooks(switch) | dict.fromkeys(COPIERS, copied)
+    return {**method_hooks(switch), **dict.fromkeys(COPIERS, copied), REDUCER: copying(switch, capture_client)}
 
 
 def preparing(switch: Switch) -> Wrapper:
