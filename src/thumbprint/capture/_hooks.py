@@ -155,6 +155,14 @@ def copying(switch: Switch, capture: Callable[[Any, Recording], None]) -> Wrappe
     return reduce_ex
 
 
+def capture_copy(copy: Any, recording: Recording, capture: Callable[[Any, Recording], None]) -> None:
+    """Put hooks on a client's copy; where it takes none, a line in the log tells so, and it is as it was."""
+    try:
+        capture(copy, recording)
+    except Exception:
+        warn("capture a copy", "the calls of a client's copy are not captured", exc_info=True)
+
+
 class _Capturing:
     """Makes an object as `copy` does, with hooks on it; pickled, it makes one without."""
 
@@ -164,10 +172,7 @@ class _Capturing:
 
     def __call__(self, *arguments: Any) -> Any:
         made = _NEW(*arguments)
-        try:
-            self._capture(made, self._recording)
-        except Exception:
-            warn("capture a copy", "the calls of a client's copy are not captured", exc_info=True)
+        capture_copy(made, self._recording, self._capture)
         return made
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -15,9 +15,8 @@ import inspect
 from typing import TYPE_CHECKING, Any, Final
 
 from .._call import attached
-from .._log import warn
 from ._carrying import carry
-from ._hooks import REDUCER, Switch, copying, put_on
+from ._hooks import REDUCER, Switch, capture_copy, copying, put_on
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
@@ -61,10 +60,7 @@ def _client_hooks(switch: Switch) -> dict[str, Wrapper]:
     def copied(wrapped: Any, _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         copy = wrapped(*args, **kwargs)
         if switch.on:
-            try:
-                capture_client(copy, switch.recording)
-            except Exception:
-                warn("capture a copy", "the calls of a client's copy are not captured", exc_info=True)
+            capture_copy(copy, switch.recording, capture_client)
         return copy
 
     return {**method_hooks(switch), **dict.fromkeys(COPIERS, copied), REDUCER: copying(switch, capture_client)}
